@@ -1,0 +1,184 @@
+"""Every error the client raises on purpose; each server `code` has exactly one class.
+
+InnerloopError
+├── UnusableInputError           (raised here) an image, array or folder that cannot be sent
+├── ServerUnreachableError       no answer: refused, timed out, broken off
+├── UnexpectedAnswerError        an answer that is not ours
+└── ApiError                     the server said no, with a problem document
+    ├── InvalidRequestError, UnusableSupportError, NotAnImageError, BrokenImageError, BlankImageError,
+    │   BrokenArchiveError, UnusableVectorError, WrongInputKindError, StepsOutOfRangeError, ScopeNotOfferedError,
+    │   AdaptationDivergedError, TooLargeError, UnsupportedMediaTypeError     mend what you send
+    ├── ModelNotFoundError, SessionNotFoundError, RouteNotFoundError, MethodNotAllowedError     mend where you send it
+    ├── SessionGoneError, ModelChangedError     adapt again
+    ├── QueueFullError, DrainingError           try again later
+    └── ModelRefusedError, InternalServerError  tell the operator
+"""
+
+from typing import ClassVar
+
+from innerloop.wire import Problem
+
+
+class InnerloopError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class UnusableInputError(InnerloopError):
+    """The input cannot be sent: a missing file, an empty folder, an array of the wrong shape."""
+
+
+class ServerUnreachableError(InnerloopError):
+    """No answer came from the server."""
+
+
+class UnexpectedAnswerError(InnerloopError):
+    """The answer is not one of ours; the address may belong to something else."""
+
+
+class ApiError(InnerloopError):
+    """The server refused, and said why."""
+
+    code: ClassVar[str]
+
+    def __init__(self, problem: Problem, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidRequestError(ApiError):
+    """The request does not have the documented shape."""
+
+    code = "invalid_request"
+
+
+class UnusableSupportError(ApiError):
+    """The support set cannot make a classifier."""
+
+    code = "unusable_support"
+
+
+class NotAnImageError(ApiError):
+    """The bytes are no image format the server takes."""
+
+    code = "not_an_image"
+
+
+class BrokenImageError(ApiError):
+    """The image ends early, or has no bytes at all."""
+
+    code = "broken_image"
+
+
+class BlankImageError(ApiError):
+    """The drawing has no ink."""
+
+    code = "blank_image"
+
+
+class BrokenArchiveError(ApiError):
+    """The zip cannot be read, or holds something other than folders of images."""
+
+    code = "broken_archive"
+
+
+class UnusableVectorError(ApiError):
+    """The vector has the wrong length, or holds NaN or infinity."""
+
+    code = "unusable_vector"
+
+
+class WrongInputKindError(ApiError):
+    """The meta-model takes another kind of input."""
+
+    code = "wrong_input_kind"
+
+
+class StepsOutOfRangeError(ApiError):
+    """The meta-model was not validated for that many inner steps."""
+
+    code = "steps_out_of_range"
+
+
+class ScopeNotOfferedError(ApiError):
+    """The meta-model has no evaluation row for that scope."""
+
+    code = "scope_not_offered"
+
+
+class AdaptationDivergedError(ApiError):
+    """The support loss became NaN or infinite; no session was made."""
+
+    code = "adaptation_diverged"
+
+
+class TooLargeError(ApiError):
+    """A body, an image or a count is over the server's limit."""
+
+    code = "too_large"
+
+
+class UnsupportedMediaTypeError(ApiError):
+    """The server has no decoder for that content type."""
+
+    code = "unsupported_media_type"
+
+
+class ModelNotFoundError(ApiError):
+    """No such meta-model or version."""
+
+    code = "model_not_found"
+
+
+class ModelRefusedError(ApiError):
+    """The meta-model is in the store but damaged, so it is not served."""
+
+    code = "model_refused"
+
+
+class SessionNotFoundError(ApiError):
+    """The session never existed, or belongs to someone else."""
+
+    code = "session_not_found"
+
+
+class SessionGoneError(ApiError):
+    """The session has expired, or was deleted or evicted."""
+
+    code = "session_gone"
+
+
+class ModelChangedError(ApiError):
+    """The meta-model under that name has other weights than the session was adapted from."""
+
+    code = "model_changed"
+
+
+class QueueFullError(ApiError):
+    """Too many items are waiting; `retry_after_seconds` says when to try again."""
+
+    code = "queue_full"
+
+
+class DrainingError(ApiError):
+    """The server is stopping; try another replica or later."""
+
+    code = "draining"
+
+
+class RouteNotFoundError(ApiError):
+    """The server has no such address."""
+
+    code = "route_not_found"
+
+
+class MethodNotAllowedError(ApiError):
+    """The address does not take that method."""
+
+    code = "method_not_allowed"
+
+
+class InternalServerError(ApiError):
+    """Something broke on the server; its log has the trace id."""
+
+    code = "internal_error"

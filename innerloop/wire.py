@@ -1,0 +1,211 @@
+"""The wire types: what travels between a client and the server, as JSON.
+
+Multipart and zip requests carry the same fields in another shape (see the server's /docs).
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Wire(BaseModel):
+    """A frozen value that refuses fields it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Query(Wire):
+    """One input to classify: exactly one of an image (base64) or a vector."""
+
+    image: Base64Bytes | None = None
+    vector: tuple[Number, ...] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one_kind(self) -> "Query":
+        if (self.image is None) == (self.vector is None):
+            raise ValueError("expected exactly one of `image` (base64) and `vector` (numbers)")
+        return self
+
+
+class Example(Query):
+    """One labelled input of a support set."""
+
+    label: Label
+
+
+class AdaptOptions(Wire):
+    """How to adapt; every field has a default."""
+
+    model: str | None = Field(None, description="`name` or `name@version`; the server's default when absent")
+    steps: int | None = Field(None, ge=0, description="inner steps; the meta-model's default when absent")
+    scope: str | None = Field(None, description="which parameters the inner loop moves; the meta-model's default when absent")
+
+
+class SessionOptions(AdaptOptions):
+    """How to adapt, and how to keep the result."""
+
+    name: Annotated[str, StringConstraints(max_length=200)] | None = None
+    ttl_seconds: float | None = Field(None, gt=0, allow_inf_nan=False, description="lifetime from creation; the server's default when absent")
+
+
+class PredictOptions(Wire):
+    """How much of each answer to return."""
+
+    top_k: int = Field(3, ge=1, le=1000, description="how many labels `top` lists")
+
+
+class CreateSession(SessionOptions):
+    """Body of `POST /v1/sessions`."""
+
+    support: tuple[Example, ...]
+
+
+class PredictRequest(PredictOptions):
+    """Body of `POST /v1/sessions/{id}/predict`."""
+
+    queries: tuple[Query, ...]
+
+
+class OneCallRequest(AdaptOptions, PredictOptions):
+    """Body of `POST /v1/predict`: adapt and predict, nothing kept."""
+
+    support: tuple[Example, ...]
+    queries: tuple[Query, ...]
+
+
+class Milliseconds(Wire):
+    """Where the time of one request went."""
+
+    decode: float
+    queue: float
+    compute: float
+
+
+class SessionInfo(Wire):
+    """One adapted meta-model."""
+
+    session: str
+    name: str | None
+    model: str = Field(description="`name@version`, pinned at creation")
+    revision: int
+    weights_digest: str = Field(description="sha256 of the adapted weights")
+    labels: tuple[str, ...]
+    shots: dict[str, int] = Field(description="examples per label")
+    scope: str
+    steps: int
+    losses: tuple[float, ...] = Field(description="support loss before the first inner step and after each one")
+    leave_one_out_accuracy: float | None = Field(
+        description="share of support examples that the prototypes of all other examples classify rightly; only examples of classes with two or more count, null when there are none"
+    )
+    created_at: datetime
+    expires_at: datetime
+
+
+class AdaptedSession(SessionInfo):
+    """Answer of `POST /v1/sessions`."""
+
+    milliseconds: Milliseconds
+
+
+class SessionList(Wire):
+    """One page of sessions, oldest first."""
+
+    sessions: tuple[SessionInfo, ...]
+    next: str | None = Field(description="pass as `after` to get the next page; null on the last")
+
+
+class LabelScore(Wire):
+    """A label and its probability."""
+
+    label: str
+    score: float
+
+
+class Prediction(LabelScore):
+    """The best label of one query, and the runners-up."""
+
+    top: tuple[LabelScore, ...]
+
+
+class Predictions(Wire):
+    """Answer of both predict calls, in the order of the queries."""
+
+    session: str | None = Field(description="null for the one-call form")
+    revision: int
+    model: str
+    weights_digest: str
+    predictions: tuple[Prediction, ...]
+    milliseconds: Milliseconds
+
+
+class EvaluationRow(Wire):
+    """Accuracy over episodes of unseen classes, every query judged alone."""
+
+    data: str
+    way: int
+    shot: int
+    scope: str
+    steps: int
+    accuracy: float = Field(description="mean over episodes, 0..1")
+    ci95: float = Field(description="half-width of the 95 % confidence interval of the mean")
+    episodes: int
+    queries_per_class: int
+
+
+class ModelInfo(Wire):
+    """One meta-model of the store. A refused one has a reason and no details."""
+
+    name: str
+    version: int
+    default: bool
+    status: Literal["serving", "refused"]
+    reason: str | None = None
+    weights_sha256: str | None = None
+    input: dict[str, Any] | None = Field(None, description="kind of input and its preprocessing")
+    recipe: dict[str, Any] | None = Field(None, description="how it adapts")
+    scopes: tuple[str, ...] = ()
+    steps_default: int | None = None
+    steps_max: int | None = None
+    evaluation: tuple[EvaluationRow, ...] = ()
+
+
+class ModelList(Wire):
+    """All meta-models of the store, by name and version."""
+
+    models: tuple[ModelInfo, ...]
+
+
+class Limits(Wire):
+    """What one request may hold; clients chunk by them."""
+
+    body_bytes: int
+    image_pixels: int
+    examples: int
+    queries: int
+    classes: int
+    ttl_seconds: float
+
+
+class ServerInfo(Wire):
+    """Answer of `GET /v1/info`."""
+
+    version: str
+    device: str
+    default_model: str | None
+    limits: Limits
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 problem+json. Unknown members are ignored, as the RFC asks."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    trace_id: str
+    field: str | None = None

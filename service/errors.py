@@ -1,0 +1,211 @@
+"""Every error the service raises on purpose.
+
+ServiceError
+├── InputError                    what was sent cannot be used
+│   ├── InvalidRequestError       the request does not have the documented shape
+│   ├── UnusableSupportError      no examples, one class, labels that do not match
+│   ├── NotAnImageError           the bytes are no image format we take
+│   ├── BrokenImageError          an image that ends early or has no bytes
+│   ├── BlankImageError           a drawing without ink
+│   ├── BrokenArchiveError        a zip that cannot be read
+│   ├── UnusableVectorError       wrong length, NaN or infinity
+│   ├── WrongInputKindError       a vector for an image model, or the other way round
+│   ├── StepsOutOfRangeError      more inner steps than the meta-model was validated for
+│   ├── ScopeNotOfferedError      a scope without an evaluation row
+│   ├── AdaptationDivergedError   the loss became NaN or infinite
+│   ├── TooLargeError             a body, image or count over its limit
+│   └── UnsupportedMediaTypeError a content type without a decoder
+├── ModelNotFoundError            no such meta-model or version
+├── ModelRefusedError             it is in the store, but damaged
+├── SessionNotFoundError          never existed, or not yours
+├── SessionGoneError              expired, deleted or evicted
+├── ModelChangedError             the session was adapted from other weights
+├── QueueFullError                too many items are waiting
+├── DrainingError                 the server is stopping
+├── RegistryError                 the model store
+│   ├── BadManifestError          manifest.json is missing or not valid
+│   └── BadWeightsError           weights.safetensors does not match the manifest
+└── TrainingError                 the offline half
+    ├── BadConfigError            unknown key, impossible combination
+    ├── BadDataError              missing, corrupt or too few images
+    └── BadCheckpointError        cannot be resumed from
+"""
+
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """Something the caller can understand: what was expected, what came, what to do."""
+
+    code: ClassVar[str]
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+
+
+class InputError(ServiceError):
+    """What was sent cannot be used."""
+
+
+class InvalidRequestError(InputError):
+    """The request does not have the documented shape."""
+
+    code = "invalid_request"
+
+
+class UnusableSupportError(InputError):
+    """The support set cannot make a classifier."""
+
+    code = "unusable_support"
+
+
+class NotAnImageError(InputError):
+    """The bytes are no image format we take."""
+
+    code = "not_an_image"
+
+
+class BrokenImageError(InputError):
+    """The image ends early, or has no bytes at all."""
+
+    code = "broken_image"
+
+
+class BlankImageError(InputError):
+    """The drawing has no ink."""
+
+    code = "blank_image"
+
+
+class BrokenArchiveError(InputError):
+    """The zip cannot be read, or holds something other than folders of images."""
+
+    code = "broken_archive"
+
+
+class UnusableVectorError(InputError):
+    """The vector has the wrong length, or holds NaN or infinity."""
+
+    code = "unusable_vector"
+
+
+class WrongInputKindError(InputError):
+    """The meta-model takes another kind of input."""
+
+    code = "wrong_input_kind"
+
+
+class StepsOutOfRangeError(InputError):
+    """The meta-model was not validated for that many inner steps."""
+
+    code = "steps_out_of_range"
+
+
+class ScopeNotOfferedError(InputError):
+    """The meta-model has no evaluation row for that scope."""
+
+    code = "scope_not_offered"
+
+
+class AdaptationDivergedError(InputError):
+    """The support loss became NaN or infinite; no session was made."""
+
+    code = "adaptation_diverged"
+
+
+class TooLargeError(InputError):
+    """A body, an image or a count is over its limit."""
+
+    code = "too_large"
+
+
+class UnsupportedMediaTypeError(InputError):
+    """No decoder for that content type."""
+
+    code = "unsupported_media_type"
+
+
+class ModelNotFoundError(ServiceError):
+    """No such meta-model or version."""
+
+    code = "model_not_found"
+
+
+class ModelRefusedError(ServiceError):
+    """The meta-model is in the store but damaged, so it is not served."""
+
+    code = "model_refused"
+
+
+class SessionNotFoundError(ServiceError):
+    """The session never existed, or belongs to someone else."""
+
+    code = "session_not_found"
+
+
+class SessionGoneError(ServiceError):
+    """The session has expired, or was deleted or evicted."""
+
+    code = "session_gone"
+
+
+class ModelChangedError(ServiceError):
+    """The meta-model under that name has other weights than the session was adapted from."""
+
+    code = "model_changed"
+
+
+class QueueFullError(ServiceError):
+    """Too many items are waiting for the device."""
+
+    code = "queue_full"
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DrainingError(ServiceError):
+    """The server is stopping and takes no new work."""
+
+    code = "draining"
+
+
+class RegistryError(ServiceError):
+    """The model store holds something that cannot be trusted."""
+
+
+class BadManifestError(RegistryError):
+    """manifest.json is missing or not valid."""
+
+    code = "bad_manifest"
+
+
+class BadWeightsError(RegistryError):
+    """weights.safetensors is missing or does not match its manifest."""
+
+    code = "bad_weights"
+
+
+class TrainingError(ServiceError):
+    """The offline half was given something it cannot use."""
+
+
+class BadConfigError(TrainingError):
+    """The configuration has an unknown key or an impossible combination."""
+
+    code = "bad_config"
+
+
+class BadDataError(TrainingError):
+    """Images are missing, corrupt or too few."""
+
+    code = "bad_data"
+
+
+class BadCheckpointError(TrainingError):
+    """The checkpoint cannot be resumed from."""
+
+    code = "bad_checkpoint"
