@@ -1,0 +1,92 @@
+"""Class folders, from a zip or a directory: `…/<class>/<image>` at any depth."""
+
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from service.errors import BrokenArchiveError, TooLargeError
+
+# What operating systems leave in folders: never an example.
+LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+MAX_MEMBERS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file of a class folder: its class, where it came from, and its bytes."""
+
+    label: str
+    name: str
+    content: bytes
+
+
+def read_zip(content: bytes, *, max_bytes: int, max_members: int = MAX_MEMBERS) -> Iterator[Member]:
+    """Yield the files of a zip in memory, sorted by name; nothing is written to disk.
+
+    Args:
+        content: the zip's bytes.
+        max_bytes: the most it may unpack to, in all.
+        max_members: the most files it may hold.
+
+    Raises:
+        BrokenArchiveError: not a zip, an encrypted or damaged member, an image outside any class folder.
+        TooLargeError: too many members, or more bytes than allowed once unpacked.
+    """
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise BrokenArchiveError(f"expected a zip with one folder per class, got something else ({error})") from None
+    with archive:
+        yield from _members(archive, max_bytes=max_bytes, max_members=max_members)
+
+
+def read_folder(root: Path) -> Iterator[Member]:
+    """Yield the files of a directory, sorted by path; litter and hidden files are passed over."""
+    paths = [PurePosixPath(path.relative_to(root).as_posix()) for path in sorted(root.rglob("*")) if path.is_file()]
+    wanted = [path for path in paths if not _is_litter(path)]
+    labels = class_names(path.parent for path in wanted)
+    for path in wanted:
+        yield Member(labels[path.parent], str(root / path), (root / path).read_bytes())
+
+
+def class_names(folders: Iterable[PurePosixPath]) -> dict[PurePosixPath, str]:
+    """Name the class of each folder by what sets it apart: its path below the deepest folder that all share.
+
+    `set/hook` and `set/kite` are `hook` and `kite`; `Greek/character01` and `Latin/character01` keep both parts.
+    """
+    known = sorted(set(folders))
+    if not known:
+        return {}
+    shared = os.path.commonpath([str(folder.parent) for folder in known])
+    return {folder: str(folder.relative_to(shared)) if folder.parts else "" for folder in known}
+
+
+def _members(archive: zipfile.ZipFile, *, max_bytes: int, max_members: int) -> Iterator[Member]:
+    members = sorted((info for info in archive.infolist() if not info.is_dir()), key=lambda info: info.filename)
+    if len(members) > max_members:
+        raise TooLargeError(f"expected at most {max_members:,} files in the zip, got {len(members):,}; send fewer")
+    # The directory's word is enough: zipfile stops reading a member at the size stated here.
+    if sum(info.file_size for info in members) > max_bytes:
+        raise TooLargeError(f"expected a zip that unpacks to at most {max_bytes:,} bytes; send fewer or smaller images")
+    wanted = [(PurePosixPath(info.filename), info) for info in members if not _is_litter(PurePosixPath(info.filename))]
+    labels = class_names(path.parent for path, _ in wanted)
+    for path, info in wanted:
+        if path.parent == PurePosixPath():
+            raise BrokenArchiveError(f"{info.filename}: expected every image inside a folder named after its class", field=info.filename)
+        yield Member(labels[path.parent], info.filename, _read(archive, info))
+
+
+def _is_litter(path: PurePosixPath) -> bool:
+    return any(part in LITTER or part.startswith(".") for part in path.parts)
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    try:
+        return archive.read(info)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        raise BrokenArchiveError(f"{info.filename}: the zip member cannot be read ({error}); pack it again", field=info.filename) from None

@@ -1,0 +1,24 @@
+"""Numbers → a vector tensor."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from service.errors import UnusableVectorError
+
+
+def decode_vector(numbers: Sequence[float], length: int, *, name: str) -> Tensor:
+    """Give the vector as the encoder reads it: [length] float32.
+
+    Raises:
+        UnusableVectorError: another length, NaN, infinity, or a number beyond float32.
+    """
+    if len(numbers) != length:
+        raise UnusableVectorError(f"{name}: expected {length} numbers, got {len(numbers)}", field=name)
+    vector = torch.tensor(numbers, dtype=torch.float32)
+    if not torch.isfinite(vector).all():
+        place = next(index for index, number in enumerate(numbers) if not math.isfinite(number) or abs(number) > torch.finfo().max)
+        raise UnusableVectorError(f"{name}: expected finite float32 numbers, got {numbers[place]} at place {place}", field=name)
+    return vector

@@ -1,0 +1,36 @@
+"""Every encoder by its kind, as configs and manifests name it."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from service.learner.encoders.conv4 import Conv4
+from service.learner.encoders.encoder import Encoder
+from service.learner.encoders.mlp import Mlp
+
+ARCHITECTURES: Mapping[str, type[Conv4] | type[Mlp]] = {"conv4": Conv4, "mlp": Mlp}
+
+
+def build(kind: str, options: Mapping[str, Any]) -> Encoder:
+    """Make the encoder that a config or manifest describes.
+
+    Raises:
+        ValueError: unknown kind, unknown option, or options that cannot be built; says what is accepted.
+    """
+    if kind not in ARCHITECTURES:
+        raise ValueError(f"expected an encoder kind among {sorted(ARCHITECTURES)}, got {kind!r}")
+    architecture = ARCHITECTURES[kind]
+    accepted = [field.name for field in dataclasses.fields(architecture)]
+    unknown = sorted(set(options) - set(accepted))
+    if unknown:
+        raise ValueError(f"encoder {kind!r} has no option {', '.join(unknown)}; expected among {accepted}")
+    try:
+        return architecture(**options)
+    except TypeError as error:
+        raise ValueError(f"encoder {kind!r} cannot be built: {error}") from error
+
+
+def describe(encoder: Encoder) -> dict[str, Any]:
+    """Give the kind and options that `build` takes back."""
+    kind = next(kind for kind, architecture in ARCHITECTURES.items() if isinstance(encoder, architecture))
+    return {"kind": kind, **dataclasses.asdict(encoder)}  # type: ignore[call-overload]

@@ -1,0 +1,132 @@
+"""A meta-model: an encoder, a recipe and what meta-training learned for both."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from service.learner import heads
+from service.learner.encoders.encoder import Encoder, Normalise
+from service.learner.episodes import Support
+from service.learner.inner_loop import Start, inner_loop, rate_name, step_sizes
+from service.learner.losses import balanced_weights
+from service.learner.parameters import Params, detached, under
+from service.learner.recipe import Recipe, Scope
+from service.learner.statistics import FrozenStatistics
+
+Encode = Callable[[Params, Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class MetaModel:
+    """A meta-learned initialisation and how it adapts; never changed by adapting.
+
+    Attributes:
+        params: `encoder.*`, what the head learned (`head.*`) and learned step sizes (`rate.*`, logarithms).
+        statistics: frozen moments of batch norm; empty for other norms.
+    """
+
+    encoder: Encoder
+    recipe: Recipe
+    params: Params
+    statistics: Params
+
+    def embed(self, inputs: Tensor, params: Params | None = None) -> Tensor:
+        """Embed inputs [N, ...] as [N, D] with frozen statistics, so that no row depends on another."""
+        return self.encoder(self.params if params is None else params, inputs, self.normalise)
+
+    @property
+    def normalise(self) -> Normalise:
+        return FrozenStatistics(self.statistics)
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """What adapting leaves: the parameters of the task, and the support loss before the first step and after each."""
+
+    params: Params
+    losses: tuple[float, ...]
+
+
+def initial_params(encoder: Encoder, recipe: Recipe, generator: torch.Generator) -> dict[str, Tensor]:
+    """Draw the parameters that meta-training starts from."""
+    params = {**encoder.initial(generator), **heads.learned_head(recipe, encoder.embedding)}
+    if recipe.learn_rates:
+        names = sorted({rate_name(recipe, name) for name in moved_names(encoder, recipe, params)})
+        params |= {name: torch.tensor(recipe.step_size).log() for name in names}
+    return params
+
+
+def moved_names(encoder: Encoder, recipe: Recipe, params: Params) -> list[str]:
+    """Name the parameters that the inner loop moves."""
+    head = [] if recipe.scope == "body" else ["head.weight", "head.bias"]
+    return list(under(params, moved_blocks(encoder, recipe.scope))) + head if recipe.moves_body else head
+
+
+def moved_blocks(encoder: Encoder, scope: Scope) -> tuple[str, ...]:
+    """Give the parameter prefixes of the encoder that a scope moves."""
+    return {"head": (), "last_block": encoder.blocks[-1:], "body": encoder.blocks, "all": encoder.blocks}[scope]
+
+
+def head_start(params: Params, recipe: Recipe, support: Support) -> Start:
+    """Begin a task whose inner loop moves the head only; `support.inputs` are embeddings [N, D]."""
+    factor = heads.scale(params)
+    head = heads.initial_head(params, recipe, support.inputs, support.labels, support.way)
+    return Start(
+        moved=head,
+        fixed={},
+        features=support.inputs,
+        labels=support.labels,
+        weights=balanced_weights(support.labels, support.way).to(support.inputs.dtype),
+        logits=lambda moved, embeddings: heads.logits(moved, embeddings, factor),
+        step_sizes=step_sizes(params, recipe, list(head)),
+    )
+
+
+def body_start(encoder: Encoder, recipe: Recipe, params: Params, encode: Encode, support: Support) -> Start:
+    """Begin a task whose inner loop moves encoder parameters; `encode` maps (parameters, inputs) to embeddings."""
+    embeddings = encode(params, support.inputs)
+    head = heads.initial_head(params, recipe, embeddings, support.labels, support.way)
+    body = under(params, moved_blocks(encoder, recipe.scope))
+    moved, fixed = (body, head) if recipe.scope == "body" else ({**body, **head}, {})
+    factor = heads.scale(params)
+
+    def logits(moved: Params, inputs: Tensor) -> Tensor:
+        whole = {**params, **fixed, **moved}
+        return heads.logits(whole, encode(whole, inputs), factor)
+
+    return Start(
+        moved=moved,
+        fixed=fixed,
+        features=support.inputs,
+        labels=support.labels,
+        weights=balanced_weights(support.labels, support.way).to(embeddings.dtype),
+        logits=logits,
+        step_sizes=step_sizes(params, recipe, list(moved)),
+    )
+
+
+def begin(model: MetaModel, support: Support) -> Start:
+    """Begin a task as served: frozen statistics, `support.inputs` as the encoder reads them."""
+    if not model.recipe.moves_body:
+        embedded = Support(model.embed(support.inputs), support.labels, support.way)
+        return head_start(model.params, model.recipe, embedded)
+    return body_start(model.encoder, model.recipe, model.params, lambda params, inputs: model.embed(inputs, params), support)
+
+
+def adapt(model: MetaModel, support: Support, steps: int) -> Adapted:
+    """Take inner steps on one support set; the reference that every faster path must equal."""
+    with torch.no_grad():
+        start = begin(model, support)
+        trail = [start.moved, *itertools.islice(inner_loop(start), steps)]
+        losses = [float(start.loss(moved)) for moved in trail]
+    return Adapted(detached({**start.fixed, **trail[-1]}), tuple(losses))
+
+
+def predict(model: MetaModel, adapted: Params, queries: Tensor) -> Tensor:
+    """Give class probabilities [M, way] of queries [M, ...]."""
+    with torch.no_grad():
+        embeddings = model.embed(queries, {**model.params, **adapted})
+        return heads.logits(adapted, embeddings, heads.scale(model.params)).softmax(dim=1)

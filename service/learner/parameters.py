@@ -1,0 +1,35 @@
+"""Parameters are a mapping from name to tensor; nothing here changes one in place."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+Params = Mapping[str, Tensor]
+
+
+def under(params: Params, prefixes: Iterable[str]) -> dict[str, Tensor]:
+    """Keep the parameters whose name starts with one of the prefixes; names stay whole."""
+    chosen = tuple(prefixes)
+    return {name: value for name, value in params.items() if name.startswith(chosen)}
+
+
+def trainable(params: Params) -> dict[str, Tensor]:
+    """Give fresh leaves that gradients are taken of; the given tensors keep their own graph."""
+    return {name: value.detach().requires_grad_() for name, value in params.items()}
+
+
+def detached(params: Params) -> dict[str, Tensor]:
+    """Give the same values without a graph."""
+    return {name: value.detach() for name, value in params.items()}
+
+
+def gradients(loss: Tensor, params: Params, *, create_graph: bool = False) -> dict[str, Tensor]:
+    """Differentiate a scalar by every parameter; one that the loss does not depend on gets zeros."""
+    found = torch.autograd.grad(loss, list(params.values()), create_graph=create_graph, allow_unused=True, materialize_grads=True)
+    return dict(zip(params, found, strict=True))
+
+
+def moved_to(params: Params, device: torch.device) -> dict[str, Tensor]:
+    """Give the same values on a device."""
+    return {name: value.to(device) for name, value in params.items()}

@@ -1,0 +1,55 @@
+"""Where batch norm gets its moments. Serving and every reported figure use frozen ones: no prediction depends on its batch mates."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from service.learner.encoders.encoder import Encoder
+from service.learner.parameters import Params
+
+EPSILON = 1e-5
+
+
+def episode_statistics(layer: str, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # noqa: ARG001 - one rule for every layer
+    """Normalise by the moments of this very batch: for meta-training only."""
+    return F.batch_norm(values, None, None, weight, bias, training=True, eps=EPSILON)
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenStatistics:
+    """Normalise by moments measured once: `<layer>mean` and `<layer>variance`, each [C]."""
+
+    moments: Params
+
+    def __call__(self, layer: str, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        mean, variance = self.moments[f"{layer}mean"], self.moments[f"{layer}variance"]
+        return F.batch_norm(values, mean, variance, weight, bias, training=False, eps=EPSILON)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorder:
+    """Normalise like `episode_statistics`, and keep the moments."""
+
+    moments: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, layer: str, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        axes = [axis for axis in range(values.dim()) if axis != 1]
+        variance, mean = torch.var_mean(values, dim=axes, correction=0)
+        self.moments[f"{layer}mean"], self.moments[f"{layer}variance"] = mean, variance
+        return episode_statistics(layer, values, weight, bias)
+
+
+@torch.no_grad()
+def measure(encoder: Encoder, params: Params, inputs: Tensor) -> dict[str, Tensor]:
+    """Measure the moments to freeze, in one pass over a fixed sample of training inputs [N, ...].
+
+    One pass with the final (averaged) parameters, rather than a running average over training: the moments then
+    belong to the weights that are served. Empty for an encoder without batch norm.
+    """
+    if encoder.norm != "batch":
+        return {}
+    recorder = _Recorder()
+    encoder(params, inputs, recorder)
+    return recorder.moments

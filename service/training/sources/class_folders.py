@@ -1,0 +1,66 @@
+"""Images in class folders, in a directory or a zip: `…/<class>/<image>` at any depth, ragged class sizes."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from service.errors import BadDataError, InputError
+from service.inputs.archives import Member, read_folder, read_zip
+from service.inputs.images import decode_image
+from service.inputs.preprocessing import Preprocessing
+from service.learner.episodes import ClassInputs
+
+# A data set of this size no longer fits in memory as bytes and as tensors.
+MAX_ZIP_BYTES = 8 * 2**30
+
+
+def class_folders(path: Path, preprocessing: Preprocessing, *, at_least: int = 1) -> ClassInputs:
+    """Load every image as uint8 [N, channels, size, size], grouped by class; classes in sorted order.
+
+    Args:
+        path: a directory or a zip.
+        preprocessing: what turns a decoded image into the encoder's input.
+        at_least: images that every class must have.
+
+    Raises:
+        BadDataError: the path is missing or empty, an image is damaged or blank, a class has too few images.
+    """
+    groups: dict[str, list[Tensor]] = defaultdict(list)
+    for member in _members(path):
+        groups[member.label].append(_load(member, preprocessing))
+    if not groups:
+        raise BadDataError(f"{path}: expected images in class folders (<class>/<image>), found none")
+    too_few = {label: len(images) for label, images in groups.items() if len(images) < at_least}
+    if too_few:
+        label, count = next(iter(sorted(too_few.items())))
+        raise BadDataError(
+            f"{path}: expected at least {at_least} images of every class, got {count} of {label!r}"
+            f" ({len(too_few)} classes have too few); add images or remove these folders"
+        )
+    return ClassInputs.of([(label, torch.stack(groups[label])) for label in sorted(groups)])
+
+
+def _members(path: Path) -> Iterable[Member]:
+    if path.is_dir():
+        return read_folder(path)
+    if not path.is_file():
+        raise BadDataError(f"{path}: expected a folder or a zip of class folders, found nothing there; check the path")
+    return _zip_members(path)
+
+
+def _zip_members(path: Path) -> Iterable[Member]:
+    try:
+        yield from read_zip(path.read_bytes(), max_bytes=MAX_ZIP_BYTES, max_members=10_000_000)
+    except InputError as error:
+        raise BadDataError(f"{path}: {error.message}") from error
+
+
+def _load(member: Member, preprocessing: Preprocessing) -> Tensor:
+    try:
+        return preprocessing(decode_image(member.content, name=member.name))
+    except InputError as error:
+        where = "" if member.name in error.message else f"{member.name}: "
+        raise BadDataError(f"{where}{error.message}") from error
