@@ -49,7 +49,9 @@ class SessionOptions(AdaptOptions):
     """How to adapt, and how to keep the result."""
 
     name: Annotated[str, StringConstraints(max_length=200)] | None = None
-    ttl_seconds: float | None = Field(None, gt=0, allow_inf_nan=False, description="lifetime from creation; the server's default when absent")
+    ttl_seconds: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="lifetime from creation; the server's default when absent"
+    )
 
 
 class PredictOptions(Wire):
@@ -99,7 +101,8 @@ class SessionInfo(Wire):
     steps: int
     losses: tuple[float, ...] = Field(description="support loss before the first inner step and after each one")
     leave_one_out_accuracy: float | None = Field(
-        description="share of support examples that the prototypes of all other examples classify rightly; only examples of classes with two or more count, null when there are none"
+        description="share of support examples that the prototypes of all other examples classify rightly; "
+        "only examples of classes with two or more count, null when there are none"
     )
     created_at: datetime
     expires_at: datetime

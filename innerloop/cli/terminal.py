@@ -1,0 +1,78 @@
+"""What the terminal shows: tables, JSON, and errors on one line."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from innerloop.wire import AdaptedSession, Prediction, Predictions, SessionInfo
+
+
+def fail(message: str) -> NoReturn:
+    """Ends the command with status 1 and one line on stderr."""
+    line = Text.assemble(("Error: ", "bold red"), " ".join(message.split()))
+    Console(stderr=True).print(line, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def show(table: Table) -> None:
+    # A label may look like markup, or be `:smile:`.
+    Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+def show_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def session_table(info: SessionInfo) -> Table:
+    """One session, a line per fact."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("session", info.session)
+    table.add_row("model", f"{info.model}, scope {info.scope}, {info.steps} steps")
+    table.add_row("classes", ", ".join(f"{label} ({info.shots[label]})" for label in info.labels))
+    table.add_row("loss per step", " → ".join(f"{loss:.3f}" for loss in info.losses))
+    table.add_row("leave-one-out", _percent(info.leave_one_out_accuracy))
+    if isinstance(info, AdaptedSession):
+        table.add_row("milliseconds", ", ".join(f"{part} {spent:.1f}" for part, spent in info.milliseconds))
+    table.add_row("expires", _local(info.expires_at))
+    return table
+
+
+def sessions_table(sessions: Iterable[SessionInfo]) -> Table:
+    """Many sessions, a line each."""
+    table = Table("session", "name", "model", "classes", "expires")
+    for info in sessions:
+        table.add_row(info.session, info.name or "", info.model, str(len(info.labels)), _local(info.expires_at))
+    return table
+
+
+def predictions_table(files: Sequence[Path], answer: Predictions) -> Table:
+    """File, label, score and the labels that came next."""
+    table = Table("file", "label", "score", "runners-up")
+    for file, prediction in zip(files, answer.predictions, strict=True):
+        table.add_row(str(file), prediction.label, f"{prediction.score:.3f}", _runners_up(prediction))
+    return table
+
+
+def predictions_json(files: Sequence[Path], answer: Predictions) -> dict[str, object]:
+    """The server's answer, each prediction with its file."""
+    named = [{"file": str(file), **one.model_dump()} for file, one in zip(files, answer.predictions, strict=True)]
+    return {**answer.model_dump(), "predictions": named}
+
+
+def _runners_up(prediction: Prediction) -> str:
+    return ", ".join(f"{other.label} {other.score:.3f}" for other in prediction.top if other.label != prediction.label)
+
+
+def _percent(share: float | None) -> str:
+    return "not known; it needs a class with two examples" if share is None else f"{share:.1%} of the support set"
+
+
+def _local(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
