@@ -40,9 +40,9 @@ class Example(Query):
 class AdaptOptions(Wire):
     """How to adapt; every field has a default."""
 
-    model: str | None = Field(None, description="`name` or `name@version`; the server's default when absent")
-    steps: int | None = Field(None, ge=0, description="inner steps; the meta-model's default when absent")
-    scope: str | None = Field(None, description="which parameters the inner loop moves; the meta-model's default when absent")
+    model: str | None = Field(default=None, description="`name` or `name@version`; the server's default when absent")
+    steps: int | None = Field(default=None, ge=0, description="inner steps; the meta-model's default when absent")
+    scope: str | None = Field(default=None, description="which parameters the inner loop moves; the meta-model's default when absent")
 
 
 class SessionOptions(AdaptOptions):
@@ -50,14 +50,14 @@ class SessionOptions(AdaptOptions):
 
     name: Annotated[str, StringConstraints(max_length=200)] | None = None
     ttl_seconds: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="lifetime from creation; the server's default when absent"
+        default=None, gt=0, allow_inf_nan=False, description="lifetime from creation; the server's default when absent"
     )
 
 
 class PredictOptions(Wire):
     """How much of each answer to return."""
 
-    top_k: int = Field(3, ge=1, le=1000, description="how many labels `top` lists")
+    top_k: int = Field(default=3, ge=1, le=1000, description="how many labels `top` lists")
 
 
 class CreateSession(SessionOptions):
@@ -168,8 +168,8 @@ class ModelInfo(Wire):
     status: Literal["serving", "refused"]
     reason: str | None = None
     weights_sha256: str | None = None
-    input: dict[str, Any] | None = Field(None, description="kind of input and its preprocessing")
-    recipe: dict[str, Any] | None = Field(None, description="how it adapts")
+    input: dict[str, Any] | None = Field(default=None, description="kind of input and its preprocessing")
+    recipe: dict[str, Any] | None = Field(default=None, description="how it adapts")
     scopes: tuple[str, ...] = ()
     steps_default: int | None = None
     steps_max: int | None = None
