@@ -1,0 +1,135 @@
+import base64
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.innerloop.cli.conftest import Command
+from tests.innerloop.server import FakeServer, problem
+
+
+def lines(text: str) -> list[list[str]]:
+    """The words of each line, without the frame of the table."""
+    return [[word for word in line.split() if word.isprintable() and word not in "│┃┏┡└"] for line in text.splitlines()]
+
+
+def test_adapt_prints_the_session(command: Command, url: str, letters: Path) -> None:
+    result = command("adapt", letters, "--url", url)
+    assert result.exit_code == 0, result.output
+    assert lines(result.stdout)[:-1] == [
+        ["session", "ses_0"],
+        ["model", "omniglot@1,", "scope", "head,", "5", "steps"],
+        ["classes", "alpha", "(2),", "beta", "(1)"],
+        ["loss", "per", "step", "0.693", "→", "0.250"],
+        ["leave-one-out", "90.0%", "of", "the", "support", "set"],
+        ["milliseconds", "decode", "1.0,", "queue", "0.5,", "compute", "12.2"],
+    ]
+    assert lines(result.stdout)[-1][0] == "expires"
+
+
+def test_adapt_sends_every_option_and_image(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--model", "m", "--steps", "3", "--scope", "body", "--name", "n", "--ttl-seconds", "9", "--url", url)
+    sent = server.body
+    support = [(one["label"], base64.b64decode(one["image"]).decode()) for one in sent.pop("support")]
+    assert support == [("alpha", "alpha/1.png"), ("alpha", "alpha/2.png"), ("beta", "beta/1.png")]
+    assert sent == {"model": "m", "steps": 3, "scope": "body", "name": "n", "ttl_seconds": 9.0}
+
+
+def test_a_zip_is_adapted_as_its_folder(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    from_folder = server.body
+    packed = shutil.make_archive(str(letters), "zip", letters)
+    assert command("adapt", packed, "--url", url).exit_code == 0
+    assert server.body == from_folder
+
+
+def test_adapt_json_is_the_servers_answer(command: Command, url: str, letters: Path) -> None:
+    answer = json.loads(command("adapt", letters, "--url", url, "--json").stdout)
+    assert (answer["session"], answer["shots"], answer["milliseconds"]["compute"]) == ("ses_0", {"alpha": 2, "beta": 1}, 12.25)
+
+
+def test_predict_prints_a_line_for_each_file(command: Command, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    first, second = letters / "beta/1.png", letters / "alpha/1.png"
+    result = command("predict", "ses_0", first, second, "--url", url)
+    assert result.exit_code == 0, result.output
+    assert [str(first), "alpha", "0.900", "beta", "0.100"] in lines(result.stdout)
+    assert [str(second), "alpha", "0.900", "beta", "0.100"] in lines(result.stdout)
+
+
+def test_predict_json_names_each_file(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    image = letters / "beta/1.png"
+    answer = json.loads(command("predict", "ses_0", image, "--top-k", "1", "--url", url, "--json").stdout)
+    assert [(one["file"], one["label"]) for one in answer["predictions"]] == [(str(image), "alpha")]
+    assert (answer["session"], server.body["top_k"]) == ("ses_0", 1)
+
+
+def test_sessions_lists_them_all(command: Command, url: str, letters: Path) -> None:
+    for name in ("one", "two", "three"):
+        command("adapt", letters, "--name", name, "--url", url)
+    listed = lines(command("sessions", "--url", url).stdout)
+    assert [line[:4] for line in listed if line and line[0].startswith("ses_")] == [
+        ["ses_0", "one", "omniglot@1", "2"],
+        ["ses_1", "two", "omniglot@1", "2"],
+        ["ses_2", "three", "omniglot@1", "2"],
+    ]
+    assert [one["name"] for one in json.loads(command("sessions", "--url", url, "--json").stdout)] == ["one", "two", "three"]
+
+
+def test_delete_ends_the_session(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    assert command("delete", "ses_0", "--url", url).stdout == "deleted ses_0\n"
+    assert server.sessions == {}
+
+
+def test_the_address_comes_from_the_environment(command: Command, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INNERLOOP_URL", url)
+    assert command("sessions").exit_code == 0
+
+
+def test_a_label_is_shown_as_it_is_written(command: Command, url: str, letters: Path) -> None:
+    (letters / "beta").rename(letters / "[red]:smile:")
+    assert "[red]:smile: (1)" in command("adapt", letters, "--url", url).stdout
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_refusal_is_one_line_on_stderr_and_status_1(command: Command, url: str, letters: Path, flags: list[str]) -> None:
+    result = command("predict", "ses_9", letters / "beta/1.png", "--url", url, *flags)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "Error: no session ses_9\n")
+
+
+def test_a_refused_example_is_named_by_its_file(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    server.refusal = problem("broken_image", detail="the image is damaged", field="support[1].image")
+    result = command("adapt", letters, "--url", url)
+    assert (result.exit_code, result.stderr) == (1, f"Error: {letters}/alpha/2.png: the image is damaged\n")
+
+
+def test_a_refused_example_of_a_zip_is_named_by_its_class(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    server.refusal = problem("broken_image", detail="the image is damaged", field="support.1.image")
+    result = command("adapt", shutil.make_archive(str(letters), "zip", letters), "--url", url)
+    assert result.stderr == "Error: alpha, image 2: the image is damaged\n"
+
+
+def test_a_refusal_of_the_whole_request_names_no_file(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    server.refusal = problem("unusable_support", detail="only one class", field="support")
+    assert command("adapt", letters, "--url", url).stderr == "Error: only one class\n"
+
+
+def test_a_folder_that_cannot_be_used_is_one_line_on_stderr(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    (letters / "gamma").mkdir()
+    result = command("adapt", letters, "--url", url)
+    assert (result.exit_code, result.stderr.count("\n"), server.requests) == (1, 1, [])
+    assert result.stderr.startswith("Error: expected images in class 'gamma'")
+
+
+def test_no_server_is_one_line_on_stderr(command: Command) -> None:
+    result = command("sessions", "--url", "http://127.0.0.1:1")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith("Error: no answer from http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("arguments", [["predict", "ses_0"], ["adapt"], ["delete"], ["sessions", "--nope"], ["adopt", "x"]])
+def test_wrong_usage_is_status_2(command: Command, arguments: list[str]) -> None:
+    assert command(*arguments).exit_code == 2
