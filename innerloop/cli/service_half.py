@@ -1,5 +1,7 @@
 """The commands that `service` adds through the entry-point group `innerloop.commands`: named at once, imported when used."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -35,13 +37,19 @@ def service_commands() -> dict[str, ServiceCommand]:
 
 
 def _load(entry: EntryPoint) -> Any:
-    try:
+    with _needing(entry):
         function = entry.load()
+    single = typer.Typer(add_completion=False)
+    single.command(entry.name)(_needing(entry)(function))  # around the run too: it may import late
+    return typer.main.get_command(single)
+
+
+@contextmanager
+def _needing(entry: EntryPoint) -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("innerloop", "service"):
             raise  # ours, so no extra would bring it
         needs, extra = ("the trainer", "train") if entry.name in _NEEDS_TRAINER else ("the server", "service")
         fail(f"innerloop {entry.name} needs {needs}: pip install 'innerloop[{extra}]'")
-    single = typer.Typer(add_completion=False)
-    single.command(entry.name)(function)
-    return typer.main.get_command(single)

@@ -11,6 +11,7 @@ COMMANDS = """
 serve = command_of_a_test:greet
 train = module_that_needs_torch:train
 models = module_that_needs_torch:models
+late = command_of_a_test:late
 evaluate = service.no_such_room:evaluate
 """
 
@@ -18,6 +19,9 @@ GREET = """
 def greet(name: str, times: int = 1) -> None:
     \"""Greet, in place of serving.\"""
     print(f"hello {name}" * times)
+
+def late() -> None:
+    import torch_that_is_not_installed
 """
 
 
@@ -39,7 +43,7 @@ def test_help_names_both_halves_and_imports_neither(command: Command) -> None:
     result = command("--help")
     assert result.exit_code == 0
     shown = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("│ ")]
-    assert shown[-8:] == ["adapt", "predict", "sessions", "delete", "evaluate", "models", "serve", "train"]
+    assert shown[-9:] == ["adapt", "predict", "sessions", "delete", "evaluate", "late", "models", "serve", "train"]
     assert "Serve the meta-models of a model store over HTTP." in result.stdout
     assert "command_of_a_test" not in sys.modules
 
@@ -71,6 +75,10 @@ def test_a_missing_extra_names_the_pip_command(command: Command, name: str, mess
     for arguments in ([name], [name, "--help"], [name, "config.toml"]):
         result = command(*arguments)
         assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"Error: {message}\n")
+
+
+def test_an_extra_missed_only_when_running_is_named_too(command: Command) -> None:
+    assert command("late").stderr == "Error: innerloop late needs the server: pip install 'innerloop[service]'\n"
 
 
 def test_a_missing_module_of_ours_is_a_bug_and_no_missing_extra(command: Command) -> None:
