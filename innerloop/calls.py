@@ -1,5 +1,6 @@
 """Every call of the HTTP API as a value, and the reading of its answer; no network here."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from urllib.parse import quote
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from innerloop.errors import ApiError, ServerUnreachableError, UnexpectedAnswerError
-from innerloop.inputs import Fields, Input, query_fields, support_fields
+from innerloop.errors import ApiError, ServerUnreachableError, UnexpectedAnswerError, UnusableInputError
+from innerloop.inputs import Input, query_fields, support_fields
 from innerloop.wire import AdaptedSession, ModelInfo, ModelList, Predictions, Problem, ServerInfo, SessionInfo, SessionList
 
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+HEADERS = {"Content-Type": "application/json"}
 
 _ERRORS = {error.code: error for error in ApiError.__subclasses__()}
 
@@ -27,13 +30,13 @@ class Call(Generic[AnswerT_co]):
     method: str
     path: str
     read: Callable[[bytes], AnswerT_co]
-    json: Fields | None = None
+    content: bytes | None = None  # JSON
     params: Mapping[str, str] | None = None
 
 
 def adapt(support: Mapping[str, Iterable[Input]], **options: object) -> Call[AdaptedSession]:
     """Options that are None are left to the server."""
-    return Call("POST", "/v1/sessions", _as(AdaptedSession), json={"support": support_fields(support), **_given(options)})
+    return Call("POST", "/v1/sessions", _as(AdaptedSession), content=_json(support=support_fields(support), **options))
 
 
 def session(session_id: str) -> Call[SessionInfo]:
@@ -50,13 +53,13 @@ def delete(session_id: str) -> Call[None]:
 
 
 def predict(session_id: str, queries: Iterable[Input], *, top_k: int) -> Call[Predictions]:
-    return Call("POST", f"{_session_path(session_id)}/predict", _as(Predictions), json={"queries": query_fields(queries), "top_k": top_k})
+    return Call("POST", f"{_session_path(session_id)}/predict", _as(Predictions), content=_json(queries=query_fields(queries), top_k=top_k))
 
 
 def predict_once(support: Mapping[str, Iterable[Input]], queries: Iterable[Input], **options: object) -> Call[Predictions]:
     """Options that are None are left to the server."""
-    body = {"support": support_fields(support), "queries": query_fields(queries), **_given(options)}
-    return Call("POST", "/v1/predict", _as(Predictions), json=body)
+    content = _json(support=support_fields(support), queries=query_fields(queries), **options)
+    return Call("POST", "/v1/predict", _as(Predictions), content=content)
 
 
 def models() -> Call[ModelList]:
@@ -108,8 +111,14 @@ def _session_path(session_id: str) -> str:
     return f"/v1/sessions/{quote(session_id, safe='')}"
 
 
-def _given(options: Mapping[str, object]) -> Fields:
-    return {name: value for name, value in options.items() if value is not None}
+def _json(**fields: object) -> bytes:
+    given = {name: value for name, value in fields.items() if value is not None}
+    try:
+        return json.dumps(given, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:  # half a character in a label or name; an infinite lifetime
+        raise UnusableInputError(
+            f"expected labels and names of whole characters, and finite numbers: {error}; change what it names"
+        ) from error
 
 
 def _as(model: type[ModelT]) -> Callable[[bytes], ModelT]:

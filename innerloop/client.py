@@ -29,7 +29,7 @@ class Client:
         self, base_url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, transport: httpx2.BaseTransport | None = None
     ) -> None:
         with calls.reaching(base_url):
-            self._http = httpx2.Client(base_url=base_url, timeout=timeout, transport=transport)
+            self._http = httpx2.Client(base_url=base_url, timeout=timeout, transport=transport, headers=calls.HEADERS)
 
     def adapt(
         self,
@@ -92,7 +92,7 @@ class Client:
 
     def _send(self, call: Call[AnswerT_co]) -> AnswerT_co:
         with calls.reaching(str(self._http.base_url)):
-            response = self._http.request(call.method, call.path, json=call.json, params=call.params)
+            response = self._http.request(call.method, call.path, content=call.content, params=call.params)
         return calls.read_answer(call, response)
 
 
@@ -103,7 +103,7 @@ class AsyncClient:
         self, base_url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, transport: httpx2.AsyncBaseTransport | None = None
     ) -> None:
         with calls.reaching(base_url):
-            self._http = httpx2.AsyncClient(base_url=base_url, timeout=timeout, transport=transport)
+            self._http = httpx2.AsyncClient(base_url=base_url, timeout=timeout, transport=transport, headers=calls.HEADERS)
 
     async def adapt(
         self,
@@ -163,7 +163,7 @@ class AsyncClient:
 
     async def _send(self, call: Call[AnswerT_co]) -> AnswerT_co:
         with calls.reaching(str(self._http.base_url)):
-            response = await self._http.request(call.method, call.path, json=call.json, params=call.params)
+            response = await self._http.request(call.method, call.path, content=call.content, params=call.params)
         return calls.read_answer(call, response)
 
 

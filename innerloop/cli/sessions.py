@@ -20,11 +20,11 @@ SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="The id that a
 
 def adapt(  # noqa: PLR0913 - every option of the command is an argument
     examples: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with one folder of images per class, or a zip of it.")],
-    model: Annotated[str | None, typer.Option(help="Meta-model, name or name@version.  [default: the server's]")] = None,
-    steps: Annotated[int | None, typer.Option(help="Inner steps.  [default: the meta-model's]")] = None,
-    scope: Annotated[str | None, typer.Option(help="Parameters that move.  [default: the meta-model's]")] = None,
-    name: Annotated[str | None, typer.Option(help="A name for the session.")] = None,
-    ttl_seconds: Annotated[float | None, typer.Option(help="Lifetime.  [default: the server's]")] = None,
+    model: Annotated[str | None, typer.Option(help="Meta-model, name or name@version; the server's default when absent.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Inner steps; the meta-model's default when absent.")] = None,
+    scope: Annotated[str | None, typer.Option(help="Which parameters move; the meta-model's default when absent.")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the session.")] = None,
+    ttl_seconds: Annotated[float | None, typer.Option(help="Lifetime; the server's default when absent.")] = None,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
@@ -40,7 +40,7 @@ def adapt(  # noqa: PLR0913 - every option of the command is an argument
 
 def predict(
     session_id: SessionId,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files to classify.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files to classify.")],
     top_k: Annotated[int, typer.Option(min=1, help="How many labels to show for each image.")] = 3,
     url: Url = DEFAULT_URL,
     as_json: Json = False,

@@ -2,7 +2,7 @@ import httpx2
 import pytest
 
 from innerloop import calls
-from innerloop.errors import ApiError, QueueFullError, ServerUnreachableError, UnexpectedAnswerError
+from innerloop.errors import ApiError, QueueFullError, ServerUnreachableError, UnexpectedAnswerError, UnusableInputError
 from innerloop.wire import AdaptedSession, CreateSession, OneCallRequest, PredictRequest
 from tests.innerloop.server import INFO, answer, problem
 
@@ -17,21 +17,32 @@ def received(response: httpx2.Response) -> httpx2.Response:
 def test_adapt_asks_for_what_was_given_and_leaves_the_rest_to_the_server() -> None:
     call = calls.adapt({"a": [b"1"], "b": [b"2"]}, model="omniglot", steps=0, scope=None, name=None, ttl_seconds=None)
     assert (call.method, call.path) == ("POST", "/v1/sessions")
-    assert call.json is not None
-    assert set(call.json) == {"support", "model", "steps"}
-    body = CreateSession.model_validate(call.json)
+    body = CreateSession.model_validate_json(call.content or b"")
+    assert body.model_fields_set == {"support", "model", "steps"}
     assert ([(one.label, one.image) for one in body.support], body.steps) == ([("a", b"1"), ("b", b"2")], 0)
 
 
 def test_predict_is_a_valid_request() -> None:
     call = calls.predict("ses_1", [b"1", [0.5]], top_k=2)
-    body = PredictRequest.model_validate(call.json)
+    body = PredictRequest.model_validate_json(call.content or b"")
     assert (call.path, [one.image for one in body.queries], body.top_k) == ("/v1/sessions/ses_1/predict", [b"1", None], 2)
 
 
 def test_one_call_predict_is_a_valid_request() -> None:
-    body = OneCallRequest.model_validate(calls.predict_once({"a": [b"1"]}, [b"2"], model=None, steps=3, top_k=2).json)
+    call = calls.predict_once({"a": [b"1"]}, [b"2"], model=None, steps=3, top_k=2)
+    body = OneCallRequest.model_validate_json(call.content or b"")
     assert (body.support[0].image, body.queries[0].image, body.model, body.steps, body.top_k) == (b"1", b"2", None, 3, 2)
+
+
+@pytest.mark.parametrize("option", [{"name": "half \udcff"}, {"ttl_seconds": float("inf")}])
+def test_an_option_that_json_cannot_say_is_refused_before_sending(option: dict[str, object]) -> None:
+    with pytest.raises(UnusableInputError, match="whole characters, and finite numbers"):
+        calls.adapt({"a": [b"1"]}, **option)
+
+
+def test_a_label_may_be_in_any_script() -> None:
+    body = CreateSession.model_validate_json(calls.adapt({"ア": [b"1"]}).content or b"")
+    assert body.support[0].label == "ア"
 
 
 @pytest.mark.parametrize(
