@@ -17,16 +17,24 @@ MAX_MEMBERS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One file of a class folder: its class, where it came from, and its bytes."""
+class File:
+    """One file of a folder or zip: its path inside, and its bytes."""
 
-    label: str
-    name: str
+    path: PurePosixPath
     content: bytes
 
 
-def read_zip(content: bytes, *, max_bytes: int, max_members: int = MAX_MEMBERS) -> Iterator[Member]:
-    """Yield the files of a zip in memory, sorted by name; nothing is written to disk.
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One file of a class folder: its class, its path, and its bytes."""
+
+    label: str
+    path: PurePosixPath
+    content: bytes
+
+
+def read_zip(content: bytes, *, max_bytes: int, max_members: int = MAX_MEMBERS) -> Iterator[File]:
+    """Yield the files of a zip in memory, sorted by path; nothing is written to disk, litter is passed over.
 
     Args:
         content: the zip's bytes.
@@ -34,7 +42,7 @@ def read_zip(content: bytes, *, max_bytes: int, max_members: int = MAX_MEMBERS) 
         max_members: the most files it may hold.
 
     Raises:
-        BrokenArchiveError: not a zip, an encrypted or damaged member, an image outside any class folder.
+        BrokenArchiveError: not a zip, an encrypted or damaged member.
         TooLargeError: too many members, or more bytes than allowed once unpacked.
     """
     try:
@@ -42,16 +50,37 @@ def read_zip(content: bytes, *, max_bytes: int, max_members: int = MAX_MEMBERS) 
     except (zipfile.BadZipFile, ValueError, OSError) as error:
         raise BrokenArchiveError(f"expected a zip with one folder per class, got something else ({error})") from None
     with archive:
-        yield from _members(archive, max_bytes=max_bytes, max_members=max_members)
+        members = sorted((info for info in archive.infolist() if not info.is_dir()), key=lambda info: info.filename)
+        if len(members) > max_members:
+            raise TooLargeError(f"expected at most {max_members:,} files in the zip, got {len(members):,}; send fewer")
+        # The directory's word is enough: zipfile stops reading a member at the size stated here.
+        if sum(info.file_size for info in members) > max_bytes:
+            raise TooLargeError(f"expected a zip that unpacks to at most {max_bytes:,} bytes; send fewer or smaller images")
+        for info in members:
+            if not _is_litter(PurePosixPath(info.filename)):
+                yield File(PurePosixPath(info.filename), _read(archive, info))
 
 
-def read_folder(root: Path) -> Iterator[Member]:
+def read_folder(root: Path) -> Iterator[File]:
     """Yield the files of a directory, sorted by path; litter and hidden files are passed over."""
-    paths = [PurePosixPath(path.relative_to(root).as_posix()) for path in sorted(root.rglob("*")) if path.is_file()]
-    wanted = [path for path in paths if not _is_litter(path)]
-    labels = class_names(path.parent for path in wanted)
-    for path in wanted:
-        yield Member(labels[path.parent], str(root / path), (root / path).read_bytes())
+    for path in sorted(root.rglob("*")):
+        inside = PurePosixPath(path.relative_to(root).as_posix())
+        if path.is_file() and not _is_litter(inside):
+            yield File(inside, path.read_bytes())
+
+
+def by_class(files: Iterable[File]) -> list[Member]:
+    """Label every file with its class (see `class_names`), in order.
+
+    Raises:
+        BrokenArchiveError: a file outside any class folder.
+    """
+    known = list(files)
+    stray = next((file.path for file in known if file.path.parent == PurePosixPath()), None)
+    if stray is not None:
+        raise BrokenArchiveError(f"{stray}: expected every image inside a folder named after its class", field=str(stray))
+    labels = class_names(file.path.parent for file in known)
+    return [Member(labels[file.path.parent], file.path, file.content) for file in known]
 
 
 def class_names(folders: Iterable[PurePosixPath]) -> dict[PurePosixPath, str]:
@@ -63,22 +92,7 @@ def class_names(folders: Iterable[PurePosixPath]) -> dict[PurePosixPath, str]:
     if not known:
         return {}
     shared = os.path.commonpath([str(folder.parent) for folder in known])
-    return {folder: str(folder.relative_to(shared)) if folder.parts else "" for folder in known}
-
-
-def _members(archive: zipfile.ZipFile, *, max_bytes: int, max_members: int) -> Iterator[Member]:
-    members = sorted((info for info in archive.infolist() if not info.is_dir()), key=lambda info: info.filename)
-    if len(members) > max_members:
-        raise TooLargeError(f"expected at most {max_members:,} files in the zip, got {len(members):,}; send fewer")
-    # The directory's word is enough: zipfile stops reading a member at the size stated here.
-    if sum(info.file_size for info in members) > max_bytes:
-        raise TooLargeError(f"expected a zip that unpacks to at most {max_bytes:,} bytes; send fewer or smaller images")
-    wanted = [(PurePosixPath(info.filename), info) for info in members if not _is_litter(PurePosixPath(info.filename))]
-    labels = class_names(path.parent for path, _ in wanted)
-    for path, info in wanted:
-        if path.parent == PurePosixPath():
-            raise BrokenArchiveError(f"{info.filename}: expected every image inside a folder named after its class", field=info.filename)
-        yield Member(labels[path.parent], info.filename, _read(archive, info))
+    return {folder: str(folder.relative_to(shared)) for folder in known}
 
 
 def _is_litter(path: PurePosixPath) -> bool:

@@ -31,11 +31,15 @@ def decode_image(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> 
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except (UnidentifiedImageError, Image.DecompressionBombError):
-        raise NotAnImageError(f"{name}: expected an image ({', '.join(FORMATS)}), got {len(content)} bytes of something else", field=name) from None
+        raise NotAnImageError(
+            f"{name}: expected an image ({', '.join(FORMATS)}), got {len(content)} bytes of something else", field=name
+        ) from None
     except (OSError, ValueError, SyntaxError, struct.error) as error:
         raise BrokenImageError(f"{name}: the image header cannot be read ({error}); save the image again", field=name) from None
     if image.width * image.height > max_pixels:
-        raise TooLargeError(f"{name}: expected at most {max_pixels:,} pixels, got {image.width} x {image.height}; scale the image down", field=name)
+        raise TooLargeError(
+            f"{name}: expected at most {max_pixels:,} pixels, got {image.width} x {image.height}; scale the image down", field=name
+        )
     return _loaded(image, name)
 
 

@@ -74,7 +74,8 @@ def _ink(image: Image.Image) -> Pixels:
 
 def _over_white(colour: Pixels, alpha: Pixels) -> Pixels:
     share = alpha.astype(np.float32) / 255
-    return np.rint(colour * share + 255 * (1 - share)).astype(np.uint8)
+    flattened: Pixels = np.rint(colour * share + 255 * (1 - share)).astype(np.uint8)
+    return flattened
 
 
 def _distance_to_border(colour: Pixels) -> Pixels:
@@ -82,7 +83,8 @@ def _distance_to_border(colour: Pixels) -> Pixels:
     border = np.concatenate([colour[0], colour[-1], colour[:, 0], colour[:, -1]])
     paper = np.median(border, axis=0).astype(np.uint8)
     difference = np.maximum(colour, paper) - np.minimum(colour, paper)
-    return difference.max(axis=2)
+    strongest: Pixels = difference.max(axis=2)
+    return strongest
 
 
 def _stretch(ink: Pixels) -> Pixels:
@@ -95,7 +97,8 @@ def _stretch(ink: Pixels) -> Pixels:
             f"expected a drawing, got a blank image: its strongest mark differs from its border by {strongest} of 255,"
             f" at least {FAINTEST_INK} is needed; send an image with visible ink"
         )
-    return np.rint(ink * np.float32(255 / strongest)).astype(np.uint8)
+    stretched: Pixels = np.rint(ink * np.float32(255 / strongest)).astype(np.uint8)
+    return stretched
 
 
 def _square_around(ink: Pixels, margin: float) -> Pixels:

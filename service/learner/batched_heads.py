@@ -1,4 +1,4 @@
-"""Many prototype heads adapted at once, as masked batched matrix products.
+"""Many heads adapted at once, as masked batched matrix products.
 
 The gradient of a softmax head over fixed embeddings has a closed form, so tasks of different way, shot and step count
 share every product. A test holds the result equal to the inner loop, one task at a time.
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from service.learner import heads
 from service.learner.episodes import Support
+from service.learner.inner_loop import step_sizes
 from service.learner.losses import balanced_weights
 from service.learner.meta_model import Adapted
-from service.learner.inner_loop import step_sizes
 from service.learner.parameters import Params
 from service.learner.recipe import Recipe
 
@@ -34,14 +34,14 @@ def adapt_heads(params: Params, recipe: Recipe, supports: Sequence[Support], ste
 
     Args:
         params: what meta-training learned (`head.log_scale`, learned step sizes).
-        recipe: scope `head`, head `prototype`.
+        recipe: its scope is `head`.
         supports: their inputs are embeddings [N_t, D].
         steps: inner steps of each task.
     """
     padded = _pad(supports)
     factor = heads.scale(params).to(padded.embeddings)
     rates = step_sizes(params, recipe, ["head.weight", "head.bias"])
-    weight, bias = _prototype_heads(padded)
+    weight, bias = _initial_heads(params, recipe, supports, padded)
     budget = torch.tensor(steps, device=weight.device)
     trail = []
     for step in range(max(steps) + 1):
@@ -68,11 +68,13 @@ def _pad(supports: Sequence[Support]) -> _Padded:
     return _Padded(embeddings, targets, weights, absent)
 
 
-def _prototype_heads(padded: _Padded) -> tuple[Tensor, Tensor]:
-    shots = padded.targets.sum(dim=1).clamp(min=1)
-    centres = torch.bmm(padded.targets.mT, padded.embeddings) / shots[:, :, None]
-    head = heads.prototype_head(centres.flatten(0, 1))
-    return head["head.weight"].view_as(centres), head["head.bias"].view(centres.shape[:2])
+def _initial_heads(params: Params, recipe: Recipe, supports: Sequence[Support], padded: _Padded) -> tuple[Tensor, Tensor]:
+    weight = padded.embeddings.new_zeros(*padded.absent.shape, padded.embeddings.shape[2])
+    bias = padded.embeddings.new_zeros(padded.absent.shape)
+    for task, support in enumerate(supports):
+        head = heads.initial_head(params, recipe, support.inputs, support.labels, support.way)
+        weight[task, : support.way], bias[task, : support.way] = head["head.weight"], head["head.bias"]
+    return weight, bias
 
 
 def _residual(padded: _Padded, weight: Tensor, bias: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:

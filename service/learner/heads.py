@@ -24,8 +24,8 @@ def prototype_head(centres: Tensor) -> dict[str, Tensor]:
 def learned_head(recipe: Recipe, embedding: int) -> dict[str, Tensor]:
     """Give what meta-training learns of the head: the logarithm of the prototype scale, or the rows of a `per_class` head."""
     if recipe.head == "prototype":
-        # Squared distances grow with the embedding; this keeps the first logits of order one.
-        return {"head.log_scale": torch.tensor(1 / embedding).log()}
+        # Squared distances grow with the length of the embedding; this keeps the first logits of order ten.
+        return {"head.log_scale": torch.tensor(10 / embedding).log()}
     if recipe.head == "per_class" and recipe.way is not None:
         return {"head.weight": torch.zeros(recipe.way, embedding), "head.bias": torch.zeros(recipe.way)}
     return {}

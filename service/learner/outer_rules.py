@@ -41,7 +41,7 @@ class QueryGradient:
     order: Literal[1, 2]
     step_weights: StepWeights = "last"
 
-    def __call__(self, params: Params, recipe: Recipe, encoder: Encoder, encode: Encode, episode: Episode, steps: int) -> Outcome:  # noqa: PLR0913
+    def __call__(self, params: Params, recipe: Recipe, encoder: Encoder, encode: Encode, episode: Episode, steps: int) -> Outcome:
         """Give the meta-gradient of one episode after `steps` inner steps; `params` are leaves."""
         start, queries = _start(params, recipe, encoder, encode, episode)
         trail = [start.moved, *itertools.islice(inner_loop(start, order=self.order), steps)]

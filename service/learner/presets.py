@@ -23,7 +23,7 @@ PRESETS: Mapping[str, Preset] = {
         "Snell, Swersky and Zemel (2017), Prototypical networks for few-shot learning, arXiv:1703.05175",
     ),
     "proto-anil": Preset(
-        Recipe(scope="head", head="prototype", rates="per_layer", learn_rates=True, step_size=1.0, steps_default=5, steps_max=20),
+        Recipe(scope="head", head="prototype", rates="per_layer", learn_rates=True, step_size=50.0, steps_default=5, steps_max=20),
         QueryGradient(order=2, step_weights="first_and_last"),
         "Triantafillou et al. (2020), Meta-Dataset, arXiv:1903.03096 (prototype head);"
         " Raghu et al. (2020), Rapid learning or feature reuse?, arXiv:1909.09157 (head-only inner loop)",

@@ -1,20 +1,20 @@
 """Images in class folders, in a directory or a zip: `…/<class>/<image>` at any depth, ragged class sizes."""
 
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from service.errors import BadDataError, InputError
-from service.inputs.archives import Member, read_folder, read_zip
+from service.errors import BadDataError, BlankImageError, InputError
+from service.inputs.archives import Member, by_class, read_folder, read_zip
 from service.inputs.images import decode_image
 from service.inputs.preprocessing import Preprocessing
 from service.learner.episodes import ClassInputs
 
 # A data set of this size no longer fits in memory as bytes and as tensors.
 MAX_ZIP_BYTES = 8 * 2**30
+MAX_ZIP_MEMBERS = 10_000_000
 
 
 def class_folders(path: Path, preprocessing: Preprocessing, *, at_least: int = 1) -> ClassInputs:
@@ -30,7 +30,7 @@ def class_folders(path: Path, preprocessing: Preprocessing, *, at_least: int = 1
     """
     groups: dict[str, list[Tensor]] = defaultdict(list)
     for member in _members(path):
-        groups[member.label].append(_load(member, preprocessing))
+        groups[member.label].append(_load(path, member, preprocessing))
     if not groups:
         raise BadDataError(f"{path}: expected images in class folders (<class>/<image>), found none")
     too_few = {label: len(images) for label, images in groups.items() if len(images) < at_least}
@@ -43,24 +43,20 @@ def class_folders(path: Path, preprocessing: Preprocessing, *, at_least: int = 1
     return ClassInputs.of([(label, torch.stack(groups[label])) for label in sorted(groups)])
 
 
-def _members(path: Path) -> Iterable[Member]:
-    if path.is_dir():
-        return read_folder(path)
-    if not path.is_file():
+def _members(path: Path) -> list[Member]:
+    if not path.exists():
         raise BadDataError(f"{path}: expected a folder or a zip of class folders, found nothing there; check the path")
-    return _zip_members(path)
-
-
-def _zip_members(path: Path) -> Iterable[Member]:
     try:
-        yield from read_zip(path.read_bytes(), max_bytes=MAX_ZIP_BYTES, max_members=10_000_000)
+        files = read_folder(path) if path.is_dir() else read_zip(path.read_bytes(), max_bytes=MAX_ZIP_BYTES, max_members=MAX_ZIP_MEMBERS)
+        return by_class(files)
     except InputError as error:
         raise BadDataError(f"{path}: {error.message}") from error
 
 
-def _load(member: Member, preprocessing: Preprocessing) -> Tensor:
+def _load(path: Path, member: Member, preprocessing: Preprocessing) -> Tensor:
     try:
-        return preprocessing(decode_image(member.content, name=member.name))
+        return preprocessing(decode_image(member.content, name=str(path / member.path)))
+    except BlankImageError as error:
+        raise BadDataError(f"{path / member.path}: {error.message}") from error
     except InputError as error:
-        where = "" if member.name in error.message else f"{member.name}: "
-        raise BadDataError(f"{where}{error.message}") from error
+        raise BadDataError(error.message) from error

@@ -63,7 +63,8 @@ def _hand(random: np.random.Generator) -> Points:
     angle, slant = random.normal(0, 0.12), random.normal(0, 0.12)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     stretch = np.diag(0.85 * np.exp(random.normal(0, 0.1, 2)))
-    return turn @ np.array([[1, 0], [slant, 1]]) @ stretch
+    hand: Points = turn @ np.array([[1, 0], [slant, 1]]) @ stretch
+    return hand
 
 
 def _bezier(control: Points) -> Points:

@@ -61,7 +61,7 @@ def _found(root: Path, name: str) -> Path | None:
 
 
 def _download(root: Path, part: str) -> None:
-    from torchvision.datasets import Omniglot  # noqa: PLC0415 - slow to import and needed only here
+    from torchvision.datasets import Omniglot
 
     try:
         Omniglot(str(root), background=part == "background", download=True)
@@ -94,4 +94,6 @@ def _of_alphabets(classes: ClassInputs, alphabets: Sequence[str]) -> list[int]:
 
 
 def _joined(left: ClassInputs, right: ClassInputs) -> ClassInputs:
-    return ClassInputs.of([(name, part.inputs[part.first[k] : part.first[k + 1]]) for part in (left, right) for k, name in enumerate(part.names)])
+    return ClassInputs.of(
+        [(name, part.inputs[part.first[k] : part.first[k + 1]]) for part in (left, right) for k, name in enumerate(part.names)]
+    )

@@ -1,0 +1,53 @@
+"""`innerloop train`: meta-train by a configuration and put the result in the model store."""
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from service.cli.terminal import plain_errors
+from service.training.checkpoint import FILENAME
+from service.training.meta_train import meta_train
+from service.training.options import read_options
+from service.training.publish import publish
+from service.training.report import ProgressReport
+from service.training.sources.load import load_data
+
+
+@plain_errors
+def train(
+    config: Annotated[Path, typer.Argument(help="The configuration, a TOML file; configs/ has examples.")],
+    data_root: Annotated[Path | None, typer.Option(envvar="INNERLOOP_DATA_ROOT", help="Folder that holds the data sets.")] = None,
+    model_store: Annotated[Path, typer.Option(envvar="INNERLOOP_MODEL_STORE", help="Where the meta-model goes.")] = Path("model_store"),
+    run: Annotated[Path | None, typer.Option(help="Folder for checkpoints and curves; runs/<name> when absent.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the run folder.")] = False,
+    download: Annotated[bool, typer.Option("--download", help="Fetch a missing data set into --data-root.")] = False,
+) -> None:
+    """Meta-train by CONFIG. Ctrl-C leaves a checkpoint that --resume continues from."""
+    options = read_options(config)
+    run = run or Path("runs") / options.name
+    console = Console()
+    console.print(f"loading {options.data.source}")
+    data = load_data(options.data, options.preprocessing, data_root=data_root, download=download)
+    console.print(", ".join(f"{len(classes)} {part} classes ({len(classes.inputs):,} images)" for part, classes in data.items()))
+    with ProgressReport(run, meta_steps=options.meta_steps) as reporter:
+        trained = meta_train(options, data, run, reporter=reporter, resume=resume, should_stop=_interrupted())
+    if trained is None or not trained.finished:
+        console.print(f"stopped; {run / FILENAME} continues with --resume")
+        raise typer.Exit(130)
+    console.print("judging on the test classes")
+    folder = publish(options, trained, data, model_store)
+    console.print((folder / "CARD.md").read_text(encoding="utf-8"), markup=False, highlight=False)
+    console.print(f"written to {folder}")
+
+
+def _interrupted() -> Callable[[], bool]:
+    """Turn Ctrl-C and SIGTERM into a question that the training loop asks between meta-steps."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop.is_set

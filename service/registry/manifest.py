@@ -1,0 +1,76 @@
+"""manifest.json: everything about a meta-model but its numbers. The format is specified in model_store/README.md."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from service.inputs.specification import ImageInput, VectorInput
+from service.learner.recipe import Recipe, Scope
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Entry(BaseModel):
+    """A frozen part of the manifest that refuses fields it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EvaluationRow(Entry):
+    """Accuracy over episodes of unseen classes, every query judged alone."""
+
+    data: str
+    way: int
+    shot: int
+    scope: Scope
+    steps: int
+    accuracy: float
+    ci95: float
+    episodes: int
+    queries_per_class: int
+
+
+class Training(Entry):
+    """Where the weights came from: enough to train them again."""
+
+    preset: str
+    paper: str
+    config: dict[str, Any]
+    classes: dict[str, int]
+    validation_classes: tuple[str, ...]
+    meta_steps: int
+    best_step: int
+    seconds: float
+    torch: str
+    threads: int
+
+
+class Weights(Entry):
+    """What weights.safetensors must be."""
+
+    sha256: Sha256
+    bytes: int
+
+
+class Manifest(Entry):
+    """One meta-model version."""
+
+    format: Literal[1] = 1
+    name: Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
+    version: Annotated[int, Field(ge=1)]
+    created_at: datetime
+    encoder: dict[str, Any]
+    recipe: Recipe
+    input: Annotated[ImageInput | VectorInput, Field(discriminator="kind")]
+    training: Training
+    evaluation: tuple[EvaluationRow, ...]
+    weights: Weights
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """The scopes with an evaluation row: the only ones that a caller may ask for."""
+        return tuple(dict.fromkeys(row.scope for row in self.evaluation))

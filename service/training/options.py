@@ -1,0 +1,194 @@
+"""The training configuration: a TOML file, checked in full before anything is loaded."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from service.errors import BadConfigError
+from service.inputs.preprocessing import Preprocessing
+from service.learner.encoders.architectures import build
+from service.learner.encoders.encoder import Encoder
+from service.learner.presets import PRESETS, Preset
+from service.learner.recipe import Recipe
+
+
+class Options(BaseModel):
+    """A frozen table of the configuration that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OmniglotData(Options):
+    """Omniglot from the folder given by --data-root."""
+
+    source: Literal["omniglot"]
+    split: Literal["background", "vinyals"] = "background"
+    rotations: bool = True
+
+
+class GlyphData(Options):
+    """Invented characters, drawn on the spot; train, validation and test come from disjoint seeds."""
+
+    source: Literal["glyphs"]
+    classes: int = Field(400, ge=10)
+    drawings: int = Field(20, ge=2)
+    rotations: bool = True
+
+
+class FolderData(Options):
+    """Your own images: a folder or zip of class folders; classes are split by their sorted order."""
+
+    source: Literal["folder"]
+    path: Path
+    validation_share: float = Field(0.15, gt=0, lt=0.5)
+    test_share: float = Field(0.15, gt=0, lt=0.5)
+    rotations: bool = False
+
+
+class Stage(Options):
+    """A stretch of meta-training with one kind of episode; ranges are closed and drawn from anew for every episode."""
+
+    steps: int = Field(ge=1, description="meta-steps")
+    way: tuple[int, int] = (20, 60)
+    shot: tuple[int, int] = (1, 1)
+    uneven: bool = False
+    queries: int = Field(3, ge=1, description="queries per class")
+    inner_steps: int = Field(0, ge=0)
+    episodes: int = Field(1, ge=1, description="episodes per meta-step (the meta-batch)")
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> "Stage":
+        for name, (low, high), least in (("way", self.way, 2), ("shot", self.shot, 1)):
+            if not least <= low <= high:
+                raise ValueError(f"expected {name} = [low, high] with {least} <= low <= high, got {[low, high]}")
+        return self
+
+
+class Augmentation(Options):
+    """Random changes to every training image; all zero switches it off."""
+
+    turn: float = Field(0.25, ge=0, description="radians, both ways")
+    scale: float = Field(0.2, ge=0, description="logarithm of the factor, both ways")
+    stretch: float = Field(0.15, ge=0, description="logarithm of the ratio of the axes, both ways")
+    slant: float = Field(0.2, ge=0, description="shear, both ways")
+    shift: float = Field(0.12, ge=0, description="share of half the picture, both ways")
+    stroke: float = Field(1.0, ge=0, le=1, description="how far strokes are thickened or thinned")
+
+
+class Optimiser(Options):
+    """AdamW with linear warm-up, then cosine to zero, and an average of the weights."""
+
+    learning_rate: float = Field(4e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of all meta-steps")
+    clip: float = Field(10.0, gt=0, description="largest norm of the meta-gradient")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, reached as the run grows longer")
+
+
+class Validation(Options):
+    """How the run is judged while it goes on, on validation classes."""
+
+    every: int = Field(500, ge=1, description="meta-steps")
+    episodes: int = Field(400, ge=2)
+    way: int = Field(20, ge=2)
+    shot: int = Field(1, ge=1)
+    queries: int = Field(5, ge=1)
+    patience: int = Field(0, ge=0, description="stop after so many validations without a better one; 0 never stops early")
+
+
+class Final(Options):
+    """The evaluation table that goes into the manifest."""
+
+    ways: tuple[int, ...] = (5, 20)
+    shots: tuple[int, ...] = (1, 5)
+    episodes: int = Field(10_000, ge=2)
+    queries: int = Field(5, ge=1)
+
+
+class TrainOptions(Options):
+    """The whole file."""
+
+    name: str
+    preset: str = "proto-anil"
+    seed: int = Field(0, ge=0)
+    threads: int = Field(2, ge=1, description="torch threads; part of what makes a run repeatable")
+    data: Annotated[OmniglotData | GlyphData | FolderData, Field(discriminator="source")]
+    encoder: dict[str, Any]
+    recipe: dict[str, Any] = Field(default_factory=dict, description="what differs from the preset's recipe")
+    preprocessing: Preprocessing = Preprocessing()
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    augmentation: Augmentation = Augmentation()
+    optimiser: Optimiser = Optimiser()
+    validation: Validation = Validation()
+    final: Final = Final()
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> "TrainOptions":
+        if self.preset not in PRESETS:
+            raise ValueError(f"expected a preset among {sorted(PRESETS)}, got {self.preset!r}")
+        encoder, recipe = self.build_encoder(), self.build_recipe()
+        if recipe.moves_body and encoder.norm == "batch":
+            raise ValueError(
+                f"scope {recipe.scope!r} moves the body, and batch norm's frozen statistics would not fit the moved weights;"
+                " use norm = 'group' in [encoder], or scope = 'head' in [recipe]"
+            )
+        if recipe.way is not None and any(stage.way != (recipe.way, recipe.way) for stage in self.stages):
+            raise ValueError(f"a per_class head serves {recipe.way} classes only; set way = [{recipe.way}, {recipe.way}] in every stage")
+        wanted = (self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size)
+        if encoder.input_shape != wanted:
+            raise ValueError(f"[preprocessing] gives inputs of shape {wanted}, but [encoder] takes {encoder.input_shape}")
+        return self
+
+    @property
+    def algorithm(self) -> Preset:
+        return PRESETS[self.preset]
+
+    @property
+    def meta_steps(self) -> int:
+        return sum(stage.steps for stage in self.stages)
+
+    def build_encoder(self) -> Encoder:
+        """Make the encoder; raises ValueError."""
+        options = dict(self.encoder)
+        return build(str(options.pop("kind", "conv4")), options)
+
+    def build_recipe(self) -> Recipe:
+        """Give the preset's recipe with this file's changes; raises ValueError."""
+        return _changed(self.algorithm.recipe, self.recipe)
+
+    def stage_at(self, step: int) -> Stage:
+        """Give the stage that a meta-step belongs to, counted from 0."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage
+            step -= stage.steps
+        raise ValueError("the step lies beyond the last stage")
+
+
+def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    accepted = Recipe.__slots__
+    unknown = sorted(set(changes) - set(accepted))
+    if unknown:
+        raise ValueError(f"[recipe] has no key {', '.join(unknown)}; expected among {list(accepted)}")
+    return Recipe(**{**{name: getattr(recipe, name) for name in accepted}, **changes})
+
+
+def read_options(path: Path) -> TrainOptions:
+    """Read and check a configuration.
+
+    Raises:
+        BadConfigError: not readable, not TOML, an unknown key, or values that do not go together.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadConfigError(f"{path}: the configuration cannot be read ({error.strerror}); check the path") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfigError(f"{path}: not TOML: {error}") from error
+    try:
+        return TrainOptions.model_validate(table)
+    except ValidationError as error:
+        mistakes = [f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors(include_url=False)]
+        raise BadConfigError(f"{path}: " + "; ".join(mistakes)) from error
