@@ -25,6 +25,9 @@ ServiceError
 ├── RegistryError                 the model store
 │   ├── BadManifestError          manifest.json is missing or not valid
 │   └── BadWeightsError           weights.safetensors does not match the manifest
+├── StartError                    the server cannot start
+│   ├── DeviceError               the device is not there
+│   └── DataDirectoryError        the data directory is taken or not writable
 └── TrainingError                 the offline half
     ├── BadConfigError            unknown key, impossible combination
     ├── BadDataError              missing, corrupt or too few images
@@ -187,6 +190,22 @@ class BadWeightsError(RegistryError):
     """weights.safetensors is missing or does not match its manifest."""
 
     code = "bad_weights"
+
+
+class StartError(ServiceError):
+    """The server cannot start as it was told to."""
+
+
+class DeviceError(StartError):
+    """The device is not there."""
+
+    code = "no_device"
+
+
+class DataDirectoryError(StartError):
+    """The data directory cannot be written to, or another server holds it."""
+
+    code = "data_directory"
 
 
 class TrainingError(ServiceError):

@@ -1,0 +1,74 @@
+"""The one wiring file: settings in, an application out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from service.api.problems import install_problem_handlers
+from service.api.routes import health, models, predictions, sessions
+from service.api.trace import TraceMiddleware
+from service.config import Settings
+from service.runtime.catalog import load_catalog
+from service.runtime.decoding import DecodePool
+from service.runtime.device import claim_device
+from service.runtime.engine import Engine
+from service.runtime.limits import Limits
+from service.runtime.runtime import Runtime
+from service.runtime.worker import DeviceWorker
+from service.sessions.memory import MemoryStore
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Claim the device, load the meta-models and build the application around them; threads start with its lifespan.
+
+    Raises:
+        DeviceError: the device is not there.
+    """
+    device = claim_device(settings.device, threads=settings.torch_threads)
+    runtime = Runtime(
+        catalog=load_catalog(settings.model_store, device=device, default=settings.default_model),
+        store=MemoryStore(budget_bytes=settings.session_budget_bytes, clock=_now),
+        worker=DeviceWorker(Engine(device), queue_items=settings.queue_items),
+        decoding=DecodePool(),
+        limits=_limits(settings),
+        clock=_now,
+        default_ttl_seconds=settings.session_ttl_seconds,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with runtime.decoding, runtime.worker:
+            app.state.ready = True
+            yield
+            app.state.ready = False
+
+    app = FastAPI(
+        title="Innerloop",
+        summary="Few-shot adaptation as a service",
+        version=version("innerloop"),
+        lifespan=lifespan,
+        max_body_size=settings.max_body_bytes,
+    )
+    app.state.runtime, app.state.device, app.state.ready = runtime, device, False
+    app.add_middleware(TraceMiddleware)
+    install_problem_handlers(app)
+    for routes in (models, sessions, predictions, health):
+        app.include_router(routes.router)
+    return app
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        body_bytes=settings.max_body_bytes,
+        image_pixels=settings.max_image_pixels,
+        examples=settings.max_examples,
+        queries=settings.max_queries,
+        classes=settings.max_classes,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

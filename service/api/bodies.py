@@ -1,0 +1,155 @@
+"""One content-type → decoder table: three forms of a request, one value."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+
+from innerloop.wire import Example, Label, Query
+from service.errors import InvalidRequestError, UnsupportedMediaTypeError, UnusableSupportError
+from service.inputs.archives import by_class, read_zip
+from service.inputs.specification import RawInput
+from service.runtime.limits import Limits
+from service.runtime.support_set import Labelled
+
+OptionsT = TypeVar("OptionsT", bound=BaseModel)
+
+EntryT = TypeVar("EntryT", bound=Query)
+
+_LABEL: TypeAdapter[str] = TypeAdapter(Label)
+_EXAMPLES: TypeAdapter[list[Example]] = TypeAdapter(list[Example])
+_QUERIES: TypeAdapter[list[Query]] = TypeAdapter(list[Query])
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A decoded request: raw inputs, and options still as they came."""
+
+    support: Sequence[Labelled] = ()
+    queries: Sequence[RawInput] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self, kind: type[OptionsT]) -> OptionsT:
+        """Validate the options; raises pydantic's ValidationError."""
+        return kind.model_validate(dict(self.options))
+
+
+async def read_body(request: Request, limits: Limits) -> Body:
+    """Decode a request by its content type; images are still bytes.
+
+    Raises:
+        UnsupportedMediaTypeError: a content type without a decoder.
+        InvalidRequestError, UnusableSupportError, BrokenArchiveError, TooLargeError: the body cannot be used.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in DECODERS:
+        raise UnsupportedMediaTypeError(f"expected a Content-Type among {', '.join(DECODERS)}, got {content_type or 'none'!r}")
+    return await DECODERS[content_type](request, limits)
+
+
+async def _from_json(request: Request, limits: Limits) -> Body:  # noqa: ARG001 - one signature for every decoder
+    try:
+        table = json.loads(await request.body())
+    except ValueError as error:
+        raise InvalidRequestError(f"the body is not JSON: {error}") from None
+    if not isinstance(table, dict):
+        raise InvalidRequestError(f"expected a JSON object, got {type(table).__name__}")
+    support = _each(_EXAMPLES, table.pop("support", []), "support")
+    queries = _each(_QUERIES, table.pop("queries", []), "queries")
+    return Body(
+        [Labelled(example.label, _raw(example, f"support[{place}]")) for place, example in enumerate(support)],
+        [_raw(query, f"queries[{place}]") for place, query in enumerate(queries)],
+        table,
+    )
+
+
+def _each(kind: TypeAdapter[list[EntryT]], entries: object, name: str) -> list[EntryT]:
+    try:
+        return kind.validate_python(entries)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join((name, *map(str, first["loc"])))
+        raise InvalidRequestError(f"{place}: {first['msg']}", field=place) from None
+
+
+def _raw(query: Query, name: str) -> RawInput:
+    return RawInput(name, query.image if query.image is not None else query.vector or ())
+
+
+async def _from_multipart(request: Request, limits: Limits) -> Body:
+    count = limits.examples + limits.queries
+    try:
+        # One part more than allowed, so that the error below can speak of examples rather than of parts.
+        async with request.form(max_files=count + 1, max_fields=count + 100) as form:
+            return await _from_form(form)
+    except HTTPException as error:
+        raise InvalidRequestError(f"the multipart body cannot be read: {error.detail}") from None
+
+
+async def _from_form(form: FormData) -> Body:
+    images = await _uploads(form, "images")
+    queries = await _uploads(form, "queries")
+    labels = [_label(value, place) for place, value in enumerate(form.getlist("labels"))]
+    if len(images) != len(labels):
+        raise UnusableSupportError(
+            f"expected one `labels` field for every `images` file, in the same order; got {len(labels)} labels and {len(images)} images",
+            field="labels",
+        )
+    support = [Labelled(label, raw) for label, raw in zip(labels, images, strict=True)]
+    rest = [(name, value) for name, value in form.multi_items() if name not in ("images", "labels", "queries")]
+    return Body(support, queries, _once(rest))
+
+
+async def _uploads(form: FormData, name: str) -> list[RawInput]:
+    raws = []
+    for place, upload in enumerate(form.getlist(name)):
+        if not isinstance(upload, UploadFile):
+            raise InvalidRequestError(f"{name}[{place}]: expected a file, got a text field", field=f"{name}[{place}]")
+        raws.append(RawInput(f"{name}[{place}] ({upload.filename})" if upload.filename else f"{name}[{place}]", await upload.read()))
+    return raws
+
+
+def _label(value: object, place: int) -> str:
+    try:
+        return _LABEL.validate_python(value)
+    except ValidationError as error:
+        message = error.errors(include_url=False)[0]["msg"]
+        raise UnusableSupportError(f"labels[{place}]: {message}", field=f"labels[{place}]") from None
+
+
+def _once(fields: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """Join fields that may be given only once."""
+    names = [name for name, _ in fields]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InvalidRequestError(f"expected the field {twice!r} once, got it {names.count(twice)} times", field=twice)
+    return dict(fields)
+
+
+async def _from_zip(request: Request, limits: Limits) -> Body:
+    """Read class folders; beside a `queries` folder they may stand in a `support` folder."""
+    files = list(read_zip(await request.body(), max_bytes=limits.unpacked_bytes))
+    queries = [file for file in files if _is_query(file.path)]
+    support = by_class(file for file in files if not _is_query(file.path))
+    return Body(
+        [Labelled(_label(member.label, place), RawInput(str(member.path), member.content)) for place, member in enumerate(support)],
+        [RawInput(str(file.path), file.content) for file in queries],
+        _once(request.query_params.multi_items()),
+    )
+
+
+def _is_query(path: PurePosixPath) -> bool:
+    return path.parts[0] == "queries" or len(path.parts) == 1
+
+
+DECODERS: Mapping[str, Callable[[Request, Limits], Awaitable[Body]]] = {
+    "multipart/form-data": _from_multipart,
+    "application/json": _from_json,
+    "application/zip": _from_zip,
+}

@@ -1,0 +1,55 @@
+"""The three forms of a request body, for /docs: FastAPI cannot infer them, because one route takes all three."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from innerloop import wire
+
+FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+
+
+def _forms(json_body: type[BaseModel], options: type[BaseModel], parts: dict[str, Any], zip_holds: str) -> dict[str, Any]:
+    """Describe one route's multipart, zip and JSON bodies."""
+    fields = options.model_json_schema()["properties"]
+    multipart = {"type": "object", "properties": {**parts, **fields}, "required": list(parts)}
+    archive = {"type": "string", "format": "binary", "description": f"{zip_holds}; options go in the query string"}
+    content = {
+        "multipart/form-data": {"schema": multipart},
+        "application/zip": {"schema": archive},
+        "application/json": {"schema": _inline(json_body.model_json_schema())},
+    }
+    query = [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in fields.items()]
+    return {"requestBody": {"required": True, "content": content}, "parameters": query}
+
+
+def _inline(schema: dict[str, Any]) -> dict[str, Any]:
+    """Put definitions where they are used: a body has no `components` of its own."""
+    definitions = schema.pop("$defs", {})
+
+    def resolved(node: Any) -> Any:
+        if isinstance(node, dict) and "$ref" in node:
+            return resolved(definitions[node["$ref"].rsplit("/", 1)[1]])
+        if isinstance(node, dict):
+            return {key: resolved(value) for key, value in node.items()}
+        return [resolved(each) for each in node] if isinstance(node, list) else node
+
+    return dict(resolved(schema))
+
+
+LABELS = {"type": "array", "items": {"type": "string"}, "description": "one for every image, in the same order"}
+
+ADAPT = _forms(wire.CreateSession, wire.SessionOptions, {"images": FILES, "labels": LABELS}, "one folder of images per class")
+PREDICT = _forms(wire.PredictRequest, wire.PredictOptions, {"queries": FILES}, "images, answered in the order of their names")
+
+
+class OneCallOptions(wire.AdaptOptions, wire.PredictOptions):
+    """What the one-call form takes beside its images."""
+
+
+ONE_CALL = _forms(
+    wire.OneCallRequest,
+    OneCallOptions,
+    {"images": FILES, "labels": LABELS, "queries": FILES},
+    "a folder `support` with one folder of images per class, and a folder `queries`",
+)

@@ -1,0 +1,55 @@
+"""X-Request-ID in and out, and one log line a request."""
+
+import re
+import secrets
+import time
+
+import structlog
+from fastapi import Request
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger()
+
+ACCEPTED = re.compile(r"[\w.:-]{1,128}")
+QUIET = ("/livez", "/readyz")
+
+
+def trace_id(request: Request) -> str:
+    """Give the id of this request: the caller's own, or ours."""
+    return str(request.scope.get("trace_id", "unknown"))
+
+
+class TraceMiddleware:
+    """Names every request, tells the caller the name, and logs how it ended."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["trace_id"] = _named(scope)
+        began, status = time.perf_counter(), 0
+
+        async def traced(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = scope["trace_id"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, traced)
+        finally:
+            if scope["path"] not in QUIET:
+                spent = round(1000 * (time.perf_counter() - began), 2)
+                log.info(
+                    "request", method=scope["method"], path=scope["path"], status=status, milliseconds=spent, trace_id=scope["trace_id"]
+                )
+
+
+def _named(scope: Scope) -> str:
+    given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
+    return given if ACCEPTED.fullmatch(given) else f"req_{secrets.token_hex(8)}"

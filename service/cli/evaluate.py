@@ -1,0 +1,93 @@
+"""`innerloop evaluate`: a meta-model's accuracy as served."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.cli.terminal import plain_errors
+from service.errors import BadDataError, ModelNotFoundError, StepsOutOfRangeError, WrongInputKindError
+from service.inputs.preprocessing import Preprocessing
+from service.learner.episodes import ClassInputs, EpisodeShape
+from service.registry.read import Stored, read, versions
+from service.training.evaluate import Judged
+from service.training.evaluate import evaluate as judge
+from service.training.options import FolderData, GlyphData, OmniglotData
+from service.training.sources.class_folders import class_folders
+from service.training.sources.load import load_data
+
+
+@plain_errors
+def evaluate(
+    model: Annotated[str, typer.Argument(help="`name` or `name@version`.")],
+    way: Annotated[list[int] | None, typer.Option(help="Classes in an episode; repeat for more. [default: 5, 20]")] = None,
+    shot: Annotated[list[int] | None, typer.Option(help="Examples of each class; repeat for more. [default: 1, 5]")] = None,
+    steps: Annotated[int | None, typer.Option(help="Inner steps; the meta-model's default when absent.")] = None,
+    episodes: Annotated[int, typer.Option(min=2, help="Episodes of each cell.")] = 10_000,
+    queries: Annotated[int, typer.Option(min=1, help="Queries of each class.")] = 5,
+    seed: Annotated[int, typer.Option(help="Names the episodes.")] = 1,
+    data: Annotated[str, typer.Option(help="omniglot, glyphs, or a folder or zip of class folders.")] = "omniglot",
+    data_root: Annotated[Path | None, typer.Option(envvar="INNERLOOP_DATA_ROOT", help="Folder that holds the data sets.")] = None,
+    model_store: Annotated[Path, typer.Option(envvar="INNERLOOP_MODEL_STORE", help="Folder of meta-models.")] = Path("model_store"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure MODEL on episodes of unseen classes: mean accuracy ± 95 % confidence interval, every query judged alone."""
+    stored = _find(model_store, model)
+    classes = _classes(data, stored, data_root)
+    steps = stored.manifest.recipe.steps_default if steps is None else steps
+    if not 0 <= steps <= stored.manifest.recipe.steps_max:
+        raise StepsOutOfRangeError(f"expected 0 to {stored.manifest.recipe.steps_max} inner steps, got {steps}")
+    shapes = [EpisodeShape(each, (count, count), queries) for each in way or (5, 20) for count in shot or (1, 5)]
+    results = _judged(stored, classes, shapes, steps=steps, episodes=episodes, seed=seed)
+    if as_json:
+        rows = [
+            {"data": data, "way": shape.way, "shot": shape.shot[0], "steps": steps, "episodes": episodes, **asdict(judged)}
+            for shape, judged in results
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("data", "way", "shot", "inner steps", "accuracy", "episodes")
+    for shape, judged in results:
+        table.add_row(data, str(shape.way), str(shape.shot[0]), str(steps), f"{judged.accuracy:.2%} ± {judged.ci95:.2%}", f"{episodes:,}")
+    Console().print(table)
+
+
+def _judged(
+    stored: Stored, classes: ClassInputs, shapes: list[EpisodeShape], *, steps: int, episodes: int, seed: int
+) -> Iterator[tuple[EpisodeShape, Judged]]:
+    for shape in shapes:
+        try:
+            yield shape, judge(stored.model, classes, shape, steps=steps, episodes=episodes, seed=seed)
+        except ValueError as error:
+            raise BadDataError(str(error)) from error
+
+
+def _find(store: Path, reference: str) -> Stored:
+    """Read the named version, or the highest one of a name."""
+    found = [folder for folder in versions(store) if reference in (folder.parent.name, f"{folder.parent.name}@{folder.name}")]
+    if not found:
+        known = ", ".join(f"{folder.parent.name}@{folder.name}" for folder in versions(store)) or "none"
+        raise ModelNotFoundError(f"{store}: no meta-model {reference!r}; it holds {known}")
+    return read(found[-1])
+
+
+def _classes(data: str, stored: Stored, data_root: Path | None) -> ClassInputs:
+    """Load test classes through the meta-model's own preprocessing."""
+    takes = stored.manifest.input
+    if takes.kind != "image":
+        raise WrongInputKindError(f"evaluate reads images, but this meta-model takes {takes.kind} inputs")
+    if data == "omniglot":
+        split = stored.manifest.training.config.get("data", {}).get("split", "background")
+        return _test_part(OmniglotData(source="omniglot", split=split, rotations=False), takes.preprocessing, data_root)
+    if data == "glyphs":
+        return _test_part(GlyphData(source="glyphs", rotations=False), takes.preprocessing, data_root)
+    return class_folders(Path(data), takes.preprocessing, at_least=2)
+
+
+def _test_part(data: OmniglotData | GlyphData | FolderData, preprocessing: Preprocessing, data_root: Path | None) -> ClassInputs:
+    return load_data(data, preprocessing, data_root=data_root)["test"]

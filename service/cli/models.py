@@ -1,0 +1,40 @@
+"""`innerloop models`: what a model store holds."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from service.cli.terminal import plain_errors
+from service.errors import BadDataError, RegistryError
+from service.registry.manifest import EvaluationRow
+from service.registry.read import read, versions
+
+
+@plain_errors
+def models(
+    model_store: Annotated[Path, typer.Option(envvar="INNERLOOP_MODEL_STORE", help="Folder of meta-models.")] = Path("model_store"),
+) -> None:
+    """List the meta-models of a model store, each verified; a damaged one with the reason."""
+    if not model_store.is_dir():
+        raise BadDataError(f"{model_store}: expected a model store, found no folder there; name it with --model-store")
+    table = Table("model", "takes", "adapts", "accuracy")
+    for folder in versions(model_store):
+        table.add_row(f"{folder.parent.name}@{folder.name}", *_described(folder))
+    Console().print(table)
+
+
+def _described(folder: Path) -> tuple[str, str, str]:
+    try:
+        manifest = read(folder).manifest
+    except RegistryError as error:
+        return ("", "", f"refused: {error.message}")
+    recipe = manifest.recipe
+    adapts = f"{manifest.training.preset}, scope {recipe.scope}, {recipe.steps_default} steps (up to {recipe.steps_max})"
+    return (manifest.input.kind, adapts, "\n".join(map(_accuracy, manifest.evaluation)))
+
+
+def _accuracy(row: EvaluationRow) -> str:
+    return f"{row.way}-way {row.shot}-shot {row.accuracy:.2%} ± {row.ci95:.2%}"

@@ -1,0 +1,103 @@
+"""`innerloop serve`: the server, until it is told to stop."""
+
+import asyncio
+import logging
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+from rich.console import Console
+
+from service.api.app import create_app
+from service.cli.terminal import plain_errors
+from service.config import Settings
+from service.errors import BadConfigError
+from service.runtime.data_dir import exclusive
+
+EXAMPLES = Path("examples/characters")
+
+
+@plain_errors
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8000]")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for the server's own files. [default: data]")] = None,
+    model_store: Annotated[Path | None, typer.Option(help="Folder of meta-models. [default: model_store]")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N. [default: auto]")] = None,
+) -> None:
+    """Serve the meta-models of a model store over HTTP. Every option is also INNERLOOP_<OPTION>, as are further settings."""
+    settings = _settings(host=host, port=port, data_dir=data_dir, model_store=model_store, device=device)
+    _configure_logs()
+    with exclusive(settings.data_dir):
+        Server(create_app(settings), settings).run()
+
+
+class Server(uvicorn.Server):
+    """Uvicorn, which says when it is ready and falls unready before it stops listening."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=settings.shutdown_seconds,
+            )
+        )
+        self._app = app
+        self._settings = settings
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self.servers:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            _greet(f"http://{host}:{port}", self._app)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.ready = False
+        await asyncio.sleep(self._settings.drain_seconds)
+        await super().shutdown(sockets)
+
+
+def _settings(**given: Any) -> Settings:
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        mistakes = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]
+        raise BadConfigError("; ".join(mistakes)) from None
+
+
+def _configure_logs() -> None:
+    """One JSON object a line on stderr, or colours when a person is looking."""
+    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+
+
+def _greet(url: str, app: FastAPI) -> None:
+    """Say where the server is and how to try it."""
+    catalog = app.state.runtime.catalog
+    served = ", ".join(each.reference for each in catalog.served) or "no meta-model"
+    lines = [f"Innerloop serves {served} on {app.state.device} at {url} ({url}/docs describes every call)"]
+    if catalog.default == "omniglot" and EXAMPLES.is_dir():
+        names = sorted(folder.name for folder in (EXAMPLES / "support").iterdir())
+        examples = [f"  -F labels={name} -F images=@{EXAMPLES}/support/{name}/1.png" for name in names]
+        queries = [f"  -F queries=@{EXAMPLES}/queries/{name}-1.png" for name in names[:2]]
+        lines += ["Try it:", "", " \\\n".join([f"curl -s {url}/v1/predict", *examples, *queries]), ""]
+    Console().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
