@@ -50,7 +50,6 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Few-shot adaptation as a service",
         version=version("innerloop"),
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
     )
     app.state.runtime, app.state.device, app.state.ready = runtime, device, False
     app.add_middleware(TraceMiddleware)

@@ -10,9 +10,10 @@ from fastapi import Request
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive
 
 from innerloop.wire import Example, Label, Query
-from service.errors import InvalidRequestError, UnsupportedMediaTypeError, UnusableSupportError
+from service.errors import InvalidRequestError, TooLargeError, UnsupportedMediaTypeError, UnusableSupportError
 from service.inputs.archives import by_class, read_zip
 from service.inputs.specification import RawInput
 from service.runtime.limits import Limits
@@ -50,7 +51,27 @@ async def read_body(request: Request, limits: Limits) -> Body:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in DECODERS:
         raise UnsupportedMediaTypeError(f"expected a Content-Type among {', '.join(DECODERS)}, got {content_type or 'none'!r}")
-    return await DECODERS[content_type](request, limits)
+    _refuse_long(int(request.headers.get("content-length") or 0), limits)
+    return await DECODERS[content_type](Request(request.scope, _bounded(request.receive, limits)), limits)
+
+
+def _bounded(receive: Receive, limits: Limits) -> Receive:
+    """Count the bytes of a body as they come, whatever its Content-Length says."""
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        _refuse_long(seen, limits)
+        return message
+
+    return counted
+
+
+def _refuse_long(size: int, limits: Limits) -> None:
+    if size > limits.body_bytes:
+        raise TooLargeError(f"expected a body of at most {limits.body_bytes:,} bytes, got {size:,} or more; send smaller images or fewer")
 
 
 async def _from_json(request: Request, limits: Limits) -> Body:  # noqa: ARG001 - one signature for every decoder
