@@ -1,5 +1,6 @@
 """Class folders on disk or in a zip: one folder per class, its images directly inside."""
 
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -39,8 +40,8 @@ def archive(path: Path) -> dict[str, list[bytes]]:
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
-    # RuntimeError: an encrypted member, or a compression zipfile does not know.
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    # RuntimeError: an encrypted member, or a compression zipfile does not know. ValueError: an offset before the file's start.
+    except (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
         raise UnusableInputError(f"expected readable class folders at {path}: {getattr(error, 'strerror', None) or error}") from error
 
 

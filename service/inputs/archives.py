@@ -1,6 +1,7 @@
 """Class folders, from a zip or a directory: `…/<class>/<image>` at any depth."""
 
 import io
+import lzma
 import os
 import zipfile
 import zlib
@@ -14,6 +15,9 @@ from service.errors import BrokenArchiveError, TooLargeError
 LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 MAX_MEMBERS = 100_000
+
+# What zipfile and its decompressors raise for bytes that are not what they claim to be.
+UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +46,24 @@ def read_zip(content: bytes, *, max_bytes: int, max_members: int = MAX_MEMBERS) 
         max_members: the most files it may hold.
 
     Raises:
-        BrokenArchiveError: not a zip, an encrypted or damaged member.
+        BrokenArchiveError: not a zip, an encrypted or damaged member, a folder without files.
         TooLargeError: too many members, or more bytes than allowed once unpacked.
     """
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+    except UNREADABLE as error:
         raise BrokenArchiveError(f"expected a zip with one folder per class, got something else ({error})") from None
     with archive:
-        members = sorted((info for info in archive.infolist() if not info.is_dir()), key=lambda info: info.filename)
-        if len(members) > max_members:
-            raise TooLargeError(f"expected at most {max_members:,} files in the zip, got {len(members):,}; send fewer")
+        if len(archive.infolist()) > max_members:
+            raise TooLargeError(f"expected at most {max_members:,} files in the zip, got {len(archive.infolist()):,}; send fewer")
+        entries = [info for info in archive.infolist() if not _is_litter(_path(info))]
+        members = sorted((info for info in entries if not _is_folder(info)), key=lambda info: info.filename)
         # The directory's word is enough: zipfile stops reading a member at the size stated here.
         if sum(info.file_size for info in members) > max_bytes:
             raise TooLargeError(f"expected a zip that unpacks to at most {max_bytes:,} bytes; send fewer or smaller images")
+        _refuse_empty_folders(entries)
         for info in members:
-            if not _is_litter(PurePosixPath(info.filename)):
-                yield File(PurePosixPath(info.filename), _read(archive, info))
+            yield File(_path(info), _read(archive, info))
 
 
 def read_folder(root: Path) -> Iterator[File]:
@@ -96,11 +101,28 @@ def class_names(folders: Iterable[PurePosixPath]) -> dict[PurePosixPath, str]:
 
 
 def _is_litter(path: PurePosixPath) -> bool:
-    return any(part in LITTER or part.startswith(".") for part in path.parts)
+    return any(part in LITTER or (part.startswith(".") and part != "..") for part in path.parts)
+
+
+def _path(info: zipfile.ZipInfo) -> PurePosixPath:
+    """Give a member's path; one that starts at the root is taken from there."""
+    return PurePosixPath(info.filename.lstrip("/"))
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    return info.filename.endswith("/")
+
+
+def _refuse_empty_folders(entries: Iterable[zipfile.ZipInfo]) -> None:
+    """A folder in the zip with nothing in it is a class whose examples were forgotten."""
+    filled = {folder for info in entries if not _is_folder(info) for folder in _path(info).parents}
+    empty = next((info.filename for info in entries if _is_folder(info) and _path(info) not in filled), None)
+    if empty is not None:
+        raise BrokenArchiveError(f"{empty}: expected images in this folder, got none; add one, or leave the folder out", field=empty)
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(info)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except UNREADABLE as error:
         raise BrokenArchiveError(f"{info.filename}: the zip member cannot be read ({error}); pack it again", field=info.filename) from None
