@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from service.api.documentation import PROBLEM
 from service.api.problems import install_problem_handlers
 from service.api.routes import health, models, predictions, sessions
 from service.api.trace import TraceMiddleware
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Few-shot adaptation as a service",
         version=version("innerloop"),
         lifespan=lifespan,
+        responses={"default": PROBLEM},
     )
     app.state.runtime, app.state.device, app.state.ready = runtime, device, False
     app.add_middleware(TraceMiddleware)

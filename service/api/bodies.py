@@ -1,12 +1,14 @@
 """One content-type → decoder table: three forms of a request, one value."""
 
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -34,15 +36,23 @@ class Body:
 
     support: Sequence[Labelled] = ()
     queries: Sequence[RawInput] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Sequence[tuple[str, object]] = ()
 
     def read(self, kind: type[OptionsT]) -> OptionsT:
-        """Validate the options; raises pydantic's ValidationError."""
-        return kind.model_validate(dict(self.options))
+        """Validate the options.
+
+        Raises:
+            InvalidRequestError: an option given twice.
+            RequestValidationError: an option that does not exist, or cannot have this value.
+        """
+        try:
+            return kind.model_validate(_once(self.options))
+        except ValidationError as error:
+            raise RequestValidationError(error.errors(include_url=False)) from None
 
 
 async def read_body(request: Request, limits: Limits) -> Body:
-    """Decode a request by its content type; images are still bytes.
+    """Decode a request by its content type; images are still bytes. Options in the query string join those in the body.
 
     Raises:
         UnsupportedMediaTypeError: a content type without a decoder.
@@ -52,7 +62,8 @@ async def read_body(request: Request, limits: Limits) -> Body:
     if content_type not in DECODERS:
         raise UnsupportedMediaTypeError(f"expected a Content-Type among {', '.join(DECODERS)}, got {content_type or 'none'!r}")
     _refuse_long(int(request.headers.get("content-length") or 0), limits)
-    return await DECODERS[content_type](Request(request.scope, _bounded(request.receive, limits)), limits)
+    body = await DECODERS[content_type](Request(request.scope, _bounded(request.receive, limits)), limits)
+    return replace(body, options=(*body.options, *request.query_params.multi_items()))
 
 
 def _bounded(receive: Receive, limits: Limits) -> Receive:
@@ -76,9 +87,9 @@ def _refuse_long(size: int, limits: Limits) -> None:
 
 async def _from_json(request: Request, limits: Limits) -> Body:  # noqa: ARG001 - one signature for every decoder
     try:
-        table = json.loads(await request.body())
-    except ValueError as error:
-        raise InvalidRequestError(f"the body is not JSON: {error}") from None
+        table = json.loads(await request.body(), object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError(f"the body cannot be read as JSON: {error}") from None
     if not isinstance(table, dict):
         raise InvalidRequestError(f"expected a JSON object, got {type(table).__name__}")
     support = _each(_EXAMPLES, table.pop("support", []), "support")
@@ -86,7 +97,7 @@ async def _from_json(request: Request, limits: Limits) -> Body:  # noqa: ARG001 
     return Body(
         [Labelled(example.label, _raw(example, f"support[{place}]")) for place, example in enumerate(support)],
         [_raw(query, f"queries[{place}]") for place, query in enumerate(queries)],
-        table,
+        tuple(table.items()),
     )
 
 
@@ -95,8 +106,9 @@ def _each(kind: TypeAdapter[list[EntryT]], entries: object, name: str) -> list[E
         return kind.validate_python(entries)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join((name, *map(str, first["loc"])))
-        raise InvalidRequestError(f"{place}: {first['msg']}", field=place) from None
+        place = name + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        mistake = UnusableSupportError if first["loc"][-1:] == ("label",) else InvalidRequestError
+        raise mistake(f"{place}: {first['msg'].removeprefix('Value error, ')}", field=place) from None
 
 
 def _raw(query: Query, name: str) -> RawInput:
@@ -116,7 +128,7 @@ async def _from_multipart(request: Request, limits: Limits) -> Body:
 async def _from_form(form: FormData) -> Body:
     images = await _uploads(form, "images")
     queries = await _uploads(form, "queries")
-    labels = [_label(value, place) for place, value in enumerate(form.getlist("labels"))]
+    labels = [_label(value, f"labels[{place}]") for place, value in enumerate(form.getlist("labels"))]
     if len(images) != len(labels):
         raise UnusableSupportError(
             f"expected one `labels` field for every `images` file, in the same order; got {len(labels)} labels and {len(images)} images",
@@ -124,7 +136,7 @@ async def _from_form(form: FormData) -> Body:
         )
     support = [Labelled(label, raw) for label, raw in zip(labels, images, strict=True)]
     rest = [(name, value) for name, value in form.multi_items() if name not in ("images", "labels", "queries")]
-    return Body(support, queries, _once(rest))
+    return Body(support, queries, rest)
 
 
 async def _uploads(form: FormData, name: str) -> list[RawInput]:
@@ -136,21 +148,21 @@ async def _uploads(form: FormData, name: str) -> list[RawInput]:
     return raws
 
 
-def _label(value: object, place: int) -> str:
+def _label(value: object, name: str) -> str:
     try:
         return _LABEL.validate_python(value)
     except ValidationError as error:
         message = error.errors(include_url=False)[0]["msg"]
-        raise UnusableSupportError(f"labels[{place}]: {message}", field=f"labels[{place}]") from None
+        raise UnusableSupportError(f"{name}: expected a label: {message}", field=name) from None
 
 
 def _once(fields: Sequence[tuple[str, object]]) -> dict[str, object]:
     """Join fields that may be given only once."""
-    names = [name for name, _ in fields]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InvalidRequestError(f"expected the field {twice!r} once, got it {names.count(twice)} times", field=twice)
-    return dict(fields)
+    joined = dict(fields)
+    if len(joined) < len(fields):
+        name, count = Counter(name for name, _ in fields).most_common(1)[0]
+        raise InvalidRequestError(f"expected {name!r} once, got it {count} times", field=name)
+    return joined
 
 
 async def _from_zip(request: Request, limits: Limits) -> Body:
@@ -159,14 +171,13 @@ async def _from_zip(request: Request, limits: Limits) -> Body:
     queries = [file for file in files if _is_query(file.path)]
     support = by_class(file for file in files if not _is_query(file.path))
     return Body(
-        [Labelled(_label(member.label, place), RawInput(str(member.path), member.content)) for place, member in enumerate(support)],
+        [Labelled(_label(member.label, str(member.path)), RawInput(str(member.path), member.content)) for member in support],
         [RawInput(str(file.path), file.content) for file in queries],
-        _once(request.query_params.multi_items()),
     )
 
 
 def _is_query(path: PurePosixPath) -> bool:
-    return path.parts[0] == "queries" or len(path.parts) == 1
+    return len(path.parts) < 2 or path.parts[0] == "queries"
 
 
 DECODERS: Mapping[str, Callable[[Request, Limits], Awaitable[Body]]] = {

@@ -5,8 +5,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from innerloop import wire
+from service.api.problems import FRAMEWORK_CODES, STATUSES
 
 FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+
+
+_CODES = sorted({(status, error.code) for error, status in STATUSES.items()} | set(FRAMEWORK_CODES.items()) | {(500, "internal_error")})
+
+PROBLEM = {
+    "description": "An error, as RFC 9457 has it; `code` is one of: " + ", ".join(f"{code} ({status})" for status, code in _CODES),
+    "content": {"application/problem+json": {"schema": wire.Problem.model_json_schema()}},
+}
 
 
 def _forms(json_body: type[BaseModel], options: type[BaseModel], parts: dict[str, Any], zip_holds: str) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """The one place that maps errors to HTTP: problem+json as RFC 9457 has it."""
 
+import json
 from collections.abc import Mapping
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from pydantic import ValidationError
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from innerloop.wire import Problem
 from service import errors
@@ -59,9 +60,9 @@ TITLES: Mapping[int, str] = {
 def install_problem_handlers(app: FastAPI) -> None:
     """Answer every error of the application with a problem document."""
     app.add_exception_handler(errors.ServiceError, _service_error)
-    app.add_exception_handler(ValidationError, _invalid)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _framework_error)
+    app.add_exception_handler(ClientDisconnect, _hung_up)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -74,7 +75,7 @@ async def _service_error(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     """Name every mistake of a body or query string, and the first one's place."""
-    found = error.errors() if isinstance(error, RequestValidationError | ValidationError) else []
+    found = error.errors() if isinstance(error, RequestValidationError) else []
     places = [".".join(str(part) for part in each["loc"] if part not in ("body", "query", "path")) for each in found]
     detail = "; ".join(f"{place or 'body'}: {each['msg']}" for place, each in zip(places, found, strict=True))
     return _problem(request, 422, errors.InvalidRequestError.code, detail, field=next(iter(places), None) or None)
@@ -86,6 +87,11 @@ async def _framework_error(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     detail = f"{request.method} {request.url.path}: {getattr(error, 'detail', error)}; /docs lists every call"
     return _problem(request, status, code, detail, headers=headers)
+
+
+async def _hung_up(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the signature of a handler
+    """Nobody reads this answer; the log does, and 499 is what proxies call it."""
+    return Response(status_code=499)
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
@@ -105,5 +111,8 @@ def _problem(
         trace_id=trace_id(request),
         field=field,
     )
-    content = problem.model_dump(exclude_none=True)
-    return JSONResponse(content, status, headers=dict(headers or {}), media_type="application/problem+json")
+    # Half a character, as JSON can name a field with, leaves as it came: \ud800.
+    content = json.dumps(problem.model_dump(exclude_none=True), ensure_ascii=False).encode(errors="backslashreplace")
+    # Here as well as in the middleware: the answer to an unexpected error is sent from outside it.
+    named = {**(headers or {}), "X-Request-ID": problem.trace_id}
+    return Response(content, status, headers=named, media_type="application/problem+json")

@@ -31,7 +31,7 @@ class TraceMiddleware:
             await self._app(scope, receive, send)
             return
         scope["trace_id"] = _named(scope)
-        began, status = time.perf_counter(), 0
+        began, status = time.perf_counter(), 500  # unless the application answers
 
         async def traced(message: Message) -> None:
             nonlocal status

@@ -16,7 +16,12 @@ router = APIRouter(tags=["predictions"])
 async def predict(session_id: str, body: TheBody, tenant: Tenant, runtime: TheRuntime) -> wire.Predictions:
     """Classify queries with a session's adapted weights, in the order they were sent."""
     if body.support:
-        raise InvalidRequestError("expected queries only; a session's support set was given when it was made", field="support")
+        name = body.support[0].raw.name
+        raise InvalidRequestError(
+            f"{name}: expected queries only, in a zip images at its top or in a folder `queries`; "
+            "a session's support set was given when it was made",
+            field=name,
+        )
     wanted = body.read(wire.PredictOptions)
     return answers.predictions(await runtime.predict(tenant, session_id, body.queries, top=wanted.top_k), session_id)
 

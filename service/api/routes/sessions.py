@@ -8,6 +8,7 @@ from innerloop import wire
 from service.api import answers
 from service.api.dependencies import Tenant, TheBody, TheRuntime
 from service.api.documentation import ADAPT
+from service.errors import InvalidRequestError
 from service.runtime.runtime import AdaptOptions
 
 router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
@@ -16,6 +17,13 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 @router.post("", status_code=201, openapi_extra=ADAPT)
 async def create_session(body: TheBody, tenant: Tenant, runtime: TheRuntime, response: Response) -> wire.AdaptedSession:
     """Adapt a meta-model to a support set and keep the result as a session."""
+    if body.queries:
+        name = body.queries[0].name
+        raise InvalidRequestError(
+            f"{name}: expected labelled examples only, in a zip every image in the folder of its class; "
+            "queries go to POST /v1/sessions/{id}/predict",
+            field=name,
+        )
     wanted = body.read(wire.SessionOptions)
     options = AdaptOptions(wanted.model, wanted.steps, wanted.scope)
     session, spent = await runtime.create_session(tenant, body.support, options, name=wanted.name, ttl_seconds=wanted.ttl_seconds)
