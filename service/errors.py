@@ -27,7 +27,9 @@ ServiceError
 │   └── BadWeightsError           weights.safetensors does not match the manifest
 ├── StartError                    the server cannot start
 │   ├── DeviceError               the device is not there
-│   └── DataDirectoryError        the data directory is taken or not writable
+│   ├── DataDirectoryError        the data directory is taken or not writable
+│   ├── ModelStoreError           there is no model store
+│   └── AddressError              the address is taken, or not this machine's
 └── TrainingError                 the offline half
     ├── BadConfigError            unknown key, impossible combination
     ├── BadDataError              missing, corrupt or too few images
@@ -206,6 +208,18 @@ class DataDirectoryError(StartError):
     """The data directory cannot be written to, or another server holds it."""
 
     code = "data_directory"
+
+
+class ModelStoreError(StartError):
+    """There is no model store where it was said to be."""
+
+    code = "no_model_store"
+
+
+class AddressError(StartError):
+    """The address is taken, or is not one of this machine's."""
+
+    code = "address"
 
 
 class TrainingError(ServiceError):

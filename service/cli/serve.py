@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.console import Console
 from service.api.app import create_app
 from service.cli.terminal import plain_errors
 from service.config import Settings
-from service.errors import BadConfigError
+from service.errors import AddressError, BadConfigError, ModelStoreError
 from service.runtime.data_dir import exclusive
 
 EXAMPLES = Path("examples/characters")
@@ -33,6 +34,8 @@ def serve(
 ) -> None:
     """Serve the meta-models of a model store over HTTP. Every option is also INNERLOOP_<OPTION>, as are further settings."""
     settings = _settings(host=host, port=port, data_dir=data_dir, model_store=model_store, device=device)
+    if not settings.model_store.is_dir():
+        raise ModelStoreError(f"{settings.model_store}: expected a model store, found no folder there; name it with --model-store")
     _configure_logs()
     with exclusive(settings.data_dir):
         Server(create_app(settings), settings).run()
@@ -55,11 +58,28 @@ class Server(uvicorn.Server):
         self._app = app
         self._settings = settings
 
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        # Uvicorn ends by raising the signal that stopped it once more; a stop that was asked for is no failure.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.handle_exit)
+        super().run(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started and self.servers:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            _greet(f"http://{host}:{port}", self._app)
+        await super().startup(sockets or await self._bound())
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        _greet(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", self._app)
+
+    async def _bound(self) -> list[socket.socket]:
+        """Take the address as uvicorn would, which says in its own log when it cannot."""
+        host, port = self._settings.host, self._settings.port
+        try:
+            server = await asyncio.get_running_loop().create_server(asyncio.Protocol, host, port, start_serving=False)
+        except OSError as error:
+            reason = (error.strerror or str(error)).rpartition(": ")[2]
+            raise AddressError(f"cannot listen on {host} port {port} ({reason}); give another with --host or --port") from error
+        sockets = [each.dup() for each in server.sockets]
+        server.close()
+        return sockets
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.ready = False
@@ -77,13 +97,13 @@ def _settings(**given: Any) -> Settings:
 
 def _configure_logs() -> None:
     """One JSON object a line on stderr, or colours when a person is looking."""
-    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    colours = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    lines = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            renderer,
+            *(colours if sys.stderr.isatty() else lines),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
