@@ -4,7 +4,7 @@ Every step looks at one image alone, never at a set, so a prediction cannot depe
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ Pixels = NDArray[np.uint8]
 
 # Ink must differ from the paper by this much (of 255): less is the noise of a scan or of JPEG.
 FAINTEST_INK = 24
+
+# A longer drawing is halved, or more, before it is put into a square: 16 million pixels in a row would need 300 TB.
+LONGEST_INK = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,11 @@ class Preprocessing:
     channels: Literal[1, 3] = 1
     margin: float = 0.1
 
+    def __post_init__(self) -> None:
+        """Refuse what leaves no picture; raises ValueError."""
+        if self.size < 1 or not 0 <= self.margin <= 10:
+            raise ValueError(f"expected a size of at least 1 and a margin of 0 to 10, got {self.size} and {self.margin}")
+
     def __call__(self, image: Image.Image) -> Tensor:
         """Give the image as the encoder reads it: [channels, size, size] uint8.
 
@@ -48,8 +56,7 @@ class Preprocessing:
         if self.kind == "photo":
             return _photo(image, self.size, self.channels)
         square = _square_around(_ink(image), self.margin)
-        scaled = np.asarray(Image.fromarray(square).resize((self.size, self.size), Image.Resampling.BOX))
-        return torch.tensor(_stretch(scaled)).repeat(self.channels, 1, 1)
+        return torch.tensor(_stretch(_scaled(square, self.size))).repeat(self.channels, 1, 1)
 
 
 def _photo(image: Image.Image, size: int, channels: int) -> Tensor:
@@ -60,16 +67,16 @@ def _photo(image: Image.Image, size: int, channels: int) -> Tensor:
 def _ink(image: Image.Image) -> Pixels:
     """Find the ink: [H, W] uint8, 0 paper to 255 the strongest. It is what disagrees with the border's median."""
     if image.mode in ("1", "L"):
-        return _stretch(_distance_to_border(np.asarray(image.convert("L"))[:, :, None]))
+        return _visible(_distance_to_border(np.asarray(image.convert("L"))[:, :, None]))
     pixels = np.asarray(image.convert("RGBA"))
     colour, alpha = pixels[:, :, :3], pixels[:, :, 3:]
     if (alpha == 255).all():
-        return _stretch(_distance_to_border(colour))
+        return _visible(_distance_to_border(colour))
     # Transparent pixels have no colour of their own; one colour throughout means that alpha draws.
     visible = colour[alpha[:, :, 0] > 0]
     if len(visible) == 0 or (visible == visible[0]).all():
-        return _stretch(_distance_to_border(alpha))
-    return _stretch(_distance_to_border(_over_white(colour, alpha)))
+        return _visible(_distance_to_border(alpha))
+    return _visible(_distance_to_border(_over_white(colour, alpha)))
 
 
 def _over_white(colour: Pixels, alpha: Pixels) -> Pixels:
@@ -78,26 +85,29 @@ def _over_white(colour: Pixels, alpha: Pixels) -> Pixels:
     return flattened
 
 
-def _distance_to_border(colour: Pixels) -> Pixels:
-    """Differ from the border's median colour: [H, W, C] uint8 → [H, W] uint8, the largest over the channels."""
+def _distance_to_border(colour: Pixels) -> NDArray[np.int16]:
+    """Differ from the border's median colour: [H, W, C] uint8 → [H, W] 0..510, twice the largest over the channels."""
     border = np.concatenate([colour[0], colour[-1], colour[:, 0], colour[:, -1]])
-    paper = np.median(border, axis=0).astype(np.uint8)
-    difference = np.maximum(colour, paper) - np.minimum(colour, paper)
-    strongest: Pixels = difference.max(axis=2)
+    # Twice, because a median may end in a half: rounded, it would tell a drawing from its inverse.
+    paper = np.rint(2 * np.median(border, axis=0)).astype(np.int16)
+    strongest: NDArray[np.int16] = np.abs(2 * colour.astype(np.int16) - paper).max(axis=2)
     return strongest
 
 
-def _stretch(ink: Pixels) -> Pixels:
-    """Scale so that the strongest ink is 255."""
-    strongest = int(ink.max())
-    if strongest == 255:
-        return ink
+def _visible(difference: NDArray[np.int16]) -> Pixels:
+    """Give the difference from the paper, doubled, as ink: 255 is the strongest."""
+    strongest = difference.max() / 2
     if strongest < FAINTEST_INK:
         raise BlankImageError(
-            f"expected a drawing, got a blank image: its strongest mark differs from its border by {strongest} of 255,"
+            f"expected a drawing, got a blank image: its strongest mark differs from its border by {strongest:.0f} of 255,"
             f" at least {FAINTEST_INK} is needed; send an image with visible ink"
         )
-    stretched: Pixels = np.rint(ink * np.float32(255 / strongest)).astype(np.uint8)
+    return _stretch(difference)
+
+
+def _stretch(ink: NDArray[Any]) -> Pixels:
+    """Scale so that the strongest ink is 255."""
+    stretched: Pixels = np.rint(ink * np.float32(255 / ink.max())).astype(np.uint8)
     return stretched
 
 
@@ -106,9 +116,20 @@ def _square_around(ink: Pixels, margin: float) -> Pixels:
     strong = ink >= 128
     rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
     top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    height, width = bottom - top, right - left
+    crop = ink[top:bottom, left:right]
+    if max(crop.shape) > LONGEST_INK:
+        crop = np.asarray(Image.fromarray(crop).reduce(-(-max(crop.shape) // LONGEST_INK)))
+    height, width = crop.shape
     side = max(height, width) + 2 * round(max(height, width) * margin)
     square = np.zeros((side, side), np.uint8)
     y, x = (side - height) // 2, (side - width) // 2
-    square[y : y + height, x : x + width] = ink[top:bottom, left:right]
+    square[y : y + height, x : x + width] = crop
     return square
+
+
+def _scaled(square: Pixels, size: int) -> NDArray[Any]:
+    """Scale to [size, size] by averaging; in whole numbers, unless strokes are so thin that those would lose them."""
+    scaled = np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BOX))
+    if scaled.max() >= FAINTEST_INK:
+        return scaled
+    return np.asarray(Image.fromarray(square.astype(np.float32)).resize((size, size), Image.Resampling.BOX))

@@ -27,6 +27,11 @@ class ImageInput:
     preprocessing: Preprocessing
     kind: Literal["image"] = "image"
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one decoded input."""
+        return (self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size)
+
     def decode(self, raw: RawInput, *, max_pixels: int = MAX_PIXELS) -> Tensor:
         """Decode and preprocess one image; the errors are those of `decode_image` and of a blank drawing."""
         if not isinstance(raw.content, bytes):
@@ -43,6 +48,11 @@ class VectorInput:
 
     length: int
     kind: Literal["vector"] = "vector"
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Shape of one decoded input."""
+        return (self.length,)
 
     def decode(self, raw: RawInput, *, max_pixels: int = MAX_PIXELS) -> Tensor:  # noqa: ARG002 - one signature for every kind
         """Check and convert one vector."""
