@@ -29,7 +29,7 @@ class Stored:
 
 def versions(store: Path) -> list[Path]:
     """List every `<name>/<version>` folder of the store, sorted by name and number."""
-    found = [folder for folder in store.glob("*/*") if folder.name.isdigit() and folder.is_dir()]
+    found = [folder for folder in store.glob("*/*") if folder.name.isascii() and folder.name.isdigit() and folder.is_dir()]
     return sorted(found, key=lambda folder: (folder.parent.name, int(folder.name)))
 
 
@@ -68,9 +68,14 @@ def read_manifest(folder: Path) -> Manifest:
 def _encoder(folder: Path, manifest: Manifest) -> Encoder:
     options = dict(manifest.encoder)
     try:
-        return build(str(options.pop("kind", None)), options)
+        encoder = build(str(options.pop("kind", None)), options)
     except ValueError as error:
         raise BadManifestError(f"{folder / 'manifest.json'}: {error}") from error
+    if encoder.input_shape != manifest.input.shape:
+        raise BadManifestError(
+            f"{folder / 'manifest.json'}: expected an encoder of inputs {manifest.input.shape}, got one of {encoder.input_shape}"
+        )
+    return encoder
 
 
 def _tensors(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
@@ -91,7 +96,10 @@ def _tensors(folder: Path, manifest: Manifest) -> dict[str, Tensor]:
 def _check(folder: Path, tensors: dict[str, Tensor], encoder: Encoder, manifest: Manifest) -> None:
     """Refuse weights that lack a tensor, have one too many, or one of the wrong shape or type."""
     path = folder / "weights.safetensors"
-    expected = expected_shapes(encoder, manifest)
+    try:
+        expected = expected_shapes(encoder, manifest)
+    except RuntimeError as error:
+        raise BadManifestError(f"{folder / 'manifest.json'}: expected an encoder that fits in memory ({error})") from error
     if set(tensors) != set(expected):
         raise BadWeightsError(f"{path}: expected other tensors; these are missing or too many: {sorted(set(tensors) ^ set(expected))}")
     for name, shape in expected.items():
