@@ -24,9 +24,9 @@ def claim_device(wanted: str, *, threads: int) -> torch.device:
     count = torch.cuda.device_count()
     if wanted == "auto":
         wanted = "cuda:0" if count else "cpu"
-    device = torch.device(wanted)
-    if device.type == "cuda" and (device.index or 0) >= count:
+    if wanted not in ("cpu", *(f"cuda:{index}" for index in range(count))):
         raise DeviceError(f"expected device {wanted}, but this machine has {count} CUDA devices; use --device auto or cpu")
+    device = torch.device(wanted)
     # Results must agree with the CPU's to 1e-5 (docs/adr): TF32 keeps ten bits.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
