@@ -70,7 +70,7 @@ class MemoryStore:
     def _drop(self, session_id: str, why: str) -> None:
         session = self._sessions.pop(session_id)
         self._bytes -= session.revision.size_bytes
-        self._gone[session_id] = _Gone(session.tenant, why, self._clock())
+        self._gone[session_id] = _Gone(session.tenant, why, min(self._clock(), session.expires_at))
         while len(self._gone) > REMEMBERED_COUNT:
             self._gone.popitem(last=False)
 
