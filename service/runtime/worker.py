@@ -129,7 +129,8 @@ class DeviceWorker:
             self._changed.wait_for(lambda: self._queue or (self._draining and not self._admitted))
             places = next_batch(self._queue, max_items=MAX_BATCH_ITEMS)
             batch = [self._queue[place] for place in places]
-            self._queue = [work for place, work in enumerate(self._queue) if place not in set(places)]
+            taken = set(places)
+            self._queue = [work for place, work in enumerate(self._queue) if place not in taken]
             return batch
 
     def _compute(self, batch: Sequence[_Work]) -> None:
