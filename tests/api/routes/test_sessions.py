@@ -1,0 +1,141 @@
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.api.forms import ASK, LEARN, SUPPORT, Task, as_json
+from tests.tiny import FakeClock
+
+
+def adapted(client: TestClient, **options: Any) -> dict[str, Any]:
+    response = client.post("/v1/sessions", **as_json(LEARN, **options))
+    assert response.status_code == 201, response.text
+    return dict(response.json())
+
+
+def ended(client: TestClient, session: str) -> tuple[int, str]:
+    """Status and detail of a session that is no more, the same from every call."""
+    responses = [
+        client.get(f"/v1/sessions/{session}"),
+        client.delete(f"/v1/sessions/{session}"),
+        client.post(f"/v1/sessions/{session}/predict", **as_json(ASK)),
+    ]
+    answers = {(response.status_code, response.json()["code"], response.json()["detail"]) for response in responses}
+    assert len(answers) == 1, answers
+    [(status, _, detail)] = answers
+    return status, detail
+
+
+def test_a_new_session_is_created_where_its_location_says(client: TestClient) -> None:
+    response = client.post("/v1/sessions", **as_json(LEARN, name="mine"))
+    made = response.json()
+    assert (response.status_code, response.headers["Location"]) == (201, f"/v1/sessions/{made['session']}")
+    milliseconds = made.pop("milliseconds")
+    assert client.get(response.headers["Location"]).json() == made
+    assert set(milliseconds) == {"decode", "queue", "compute"}
+    assert all(spent > 0 for spent in milliseconds.values())
+
+
+def test_a_session_describes_what_it_was_adapted_to(client: TestClient, clock: FakeClock) -> None:
+    made = adapted(client, ttl_seconds=90)
+    assert made["session"].startswith("ses_")
+    assert (made["model"], made["revision"], made["name"], made["scope"], made["steps"]) == ("tiny@1", 1, None, "head", 3)
+    assert (made["labels"], made["shots"]) == (["bar", "cross", "ring"], {"bar": 3, "cross": 2, "ring": 1})
+    assert len(made["weights_digest"]) == 64
+    assert len(made["losses"]) == 4
+    assert 0 <= made["leave_one_out_accuracy"] <= 1
+    assert datetime.fromisoformat(made["created_at"]) == clock.now
+    assert datetime.fromisoformat(made["expires_at"]) == clock.now + timedelta(seconds=90)
+
+
+def test_leave_one_out_is_not_known_without_a_second_example(client: TestClient) -> None:
+    response = client.post("/v1/sessions", **as_json(Task([SUPPORT[0], SUPPORT[-1]])))
+    assert response.json()["leave_one_out_accuracy"] is None
+
+
+def test_a_session_that_names_no_lifetime_gets_the_servers(client: TestClient, clock: FakeClock) -> None:
+    assert datetime.fromisoformat(adapted(client)["expires_at"]) == clock.now + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 10])
+def test_every_number_of_steps_up_to_the_largest_is_taken(client: TestClient, steps: int) -> None:
+    made = adapted(client, steps=steps)
+    assert (made["steps"], len(made["losses"])) == (steps, steps + 1)
+
+
+def test_the_longest_lifetime_is_taken(client: TestClient) -> None:
+    assert adapted(client, ttl_seconds=604800)["session"]
+
+
+def test_options_that_are_null_are_as_if_absent(client: TestClient) -> None:
+    options = {"model": None, "steps": None, "scope": None, "name": None, "ttl_seconds": None}
+    assert adapted(client, **options)["weights_digest"] == adapted(client)["weights_digest"]
+
+
+def test_a_deleted_session_is_gone_and_others_are_not(client: TestClient) -> None:
+    first, second = adapted(client)["session"], adapted(client)["session"]
+    response = client.delete(f"/v1/sessions/{first}")
+    assert (response.status_code, response.content) == (204, b"")
+    status, detail = ended(client, first)
+    assert status == 410
+    assert "was deleted" in detail
+    assert client.get(f"/v1/sessions/{second}").status_code == 200
+
+
+def test_an_expired_session_is_gone(client: TestClient, clock: FakeClock) -> None:
+    session = adapted(client, ttl_seconds=60)["session"]
+    clock.now += timedelta(seconds=59)
+    assert client.get(f"/v1/sessions/{session}").status_code == 200
+    clock.now += timedelta(seconds=1)
+    status, detail = ended(client, session)
+    assert status == 410
+    assert "has expired" in detail
+    assert client.get("/v1/sessions").json()["sessions"] == []
+
+
+def test_what_is_gone_is_forgotten_after_a_week(client: TestClient, clock: FakeClock) -> None:
+    session = adapted(client)["session"]
+    client.delete(f"/v1/sessions/{session}")
+    clock.now += timedelta(days=7, seconds=1)
+    assert ended(client, session)[0] == 404
+
+
+def test_a_session_that_never_was_is_not_found(client: TestClient) -> None:
+    status, detail = ended(client, "ses_000")
+    assert status == 404
+    assert "ses_000" in detail
+
+
+def test_sessions_are_listed_oldest_first_page_by_page(client: TestClient, clock: FakeClock) -> None:
+    made = []
+    for n in range(5):
+        clock.now += timedelta(seconds=1)
+        made.append(adapted(client, name=str(n))["session"])
+    pages: list[list[str]] = []
+    after: dict[str, str] = {}
+    while True:
+        page = client.get("/v1/sessions", params={"limit": 2, **after}).json()
+        pages.append([one["session"] for one in page["sessions"]])
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert pages == [made[:2], made[2:4], made[4:]]
+    assert [one["name"] for one in client.get("/v1/sessions").json()["sessions"]] == list("01234")
+
+
+def test_a_page_that_just_holds_the_rest_is_the_last(client: TestClient) -> None:
+    for _ in range(2):
+        adapted(client)
+    assert client.get("/v1/sessions", params={"limit": 2}).json()["next"] is None
+
+
+def test_a_session_that_ends_between_two_pages_is_not_in_the_way(client: TestClient, clock: FakeClock) -> None:
+    made = []
+    for _ in range(3):
+        clock.now += timedelta(seconds=1)
+        made.append(adapted(client)["session"])
+    cursor = client.get("/v1/sessions", params={"limit": 1}).json()["next"]
+    client.delete(f"/v1/sessions/{cursor}")
+    rest = client.get("/v1/sessions", params={"after": cursor}).json()
+    assert [one["session"] for one in rest["sessions"]] == made[1:]

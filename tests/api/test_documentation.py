@@ -1,0 +1,113 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from innerloop import wire
+from service.api.documentation import OneCallOptions
+from service.api.problems import FRAMEWORK_CODES, STATUSES
+
+FORMS = ("multipart/form-data", "application/zip", "application/json")
+JSON = ("application/json",)
+
+# path, method, content types of the body, statuses: a change here is a change that users see.
+CALLS = {
+    ("/v1/models", "get", (), ("200", "default")),
+    ("/v1/models/{reference}", "get", (), ("200", "default")),
+    ("/v1/sessions", "post", FORMS, ("201", "default")),
+    ("/v1/sessions", "get", (), ("200", "default")),
+    ("/v1/sessions/{session_id}", "get", (), ("200", "default")),
+    ("/v1/sessions/{session_id}", "delete", (), ("204", "default")),
+    ("/v1/sessions/{session_id}/predict", "post", FORMS, ("200", "default")),
+    ("/v1/predict", "post", FORMS, ("200", "default")),
+    ("/v1/info", "get", (), ("200", "default")),
+    ("/livez", "get", (), ("200", "default")),
+    ("/readyz", "get", (), ("200", "default")),
+}
+
+
+@pytest.fixture
+def document(client: TestClient) -> dict[str, Any]:
+    return dict(client.get("/openapi.json").json())
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object of the document, at any depth."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from nodes(inner)
+
+
+def test_the_document_lists_every_call_with_its_forms_and_statuses(document: dict[str, Any]) -> None:
+    found = {
+        (path, method, tuple(operation.get("requestBody", {}).get("content", {})), tuple(operation["responses"]))
+        for path, method, operation in operations(document)
+    }
+    assert found == CALLS
+
+
+def test_every_reference_of_the_document_leads_somewhere(document: dict[str, Any]) -> None:
+    references = {node["$ref"] for node in nodes(document) if "$ref" in node}
+    assert references
+    for reference in references:
+        target = document
+        for part in reference.removeprefix("#/").split("/"):
+            target = target[part]
+        assert target
+
+
+def test_the_document_has_what_openapi_asks_of_every_call(document: dict[str, Any]) -> None:
+    assert document["openapi"].startswith("3.1")
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(names) == len(set(names))
+    for path, _, operation in operations(document):
+        placed = {(one["name"], one["in"]) for one in operation.get("parameters", ())}
+        assert len(placed) == len(operation.get("parameters", ()))
+        assert {name for name, where in placed if where == "path"} == {part[1:-1] for part in path.split("/") if part.startswith("{")}
+        assert all("description" in response for response in operation["responses"].values())
+        assert all("schema" in form for form in operation.get("requestBody", {}).get("content", {}).values())
+
+
+def test_every_answer_is_described_by_a_schema(document: dict[str, Any]) -> None:
+    for path, method, operation in operations(document):
+        for status, response in operation["responses"].items():
+            kinds = () if status == "204" else ("application/problem+json",) if status == "default" else JSON
+            assert tuple(response.get("content", ())) == kinds, (path, method, status)
+            assert all(form["schema"] for form in response.get("content", {}).values())
+
+
+def test_errors_are_described_with_every_code(document: dict[str, Any]) -> None:
+    default = document["paths"]["/v1/sessions"]["post"]["responses"]["default"]
+    codes = {error.code for error in STATUSES} | set(FRAMEWORK_CODES.values()) | {"internal_error"}
+    assert all(f"{code} (" in default["description"] for code in codes)
+    assert set(default["content"]["application/problem+json"]["schema"]["properties"]) == set(wire.Problem.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "options", "parts"),
+    [
+        ("/v1/sessions", wire.CreateSession, wire.SessionOptions, {"images", "labels"}),
+        ("/v1/sessions/{session_id}/predict", wire.PredictRequest, wire.PredictOptions, {"queries"}),
+        ("/v1/predict", wire.OneCallRequest, OneCallOptions, {"images", "labels", "queries"}),
+    ],
+)
+def test_every_option_is_described_in_every_form(document: dict[str, Any], path: str, body: Any, options: Any, parts: set[str]) -> None:
+    operation = document["paths"][path]["post"]
+    content = {kind: form["schema"].get("properties", {}) for kind, form in operation["requestBody"]["content"].items()}
+    names = set(options.model_fields)
+    assert set(content["multipart/form-data"]) == names | parts
+    assert set(content["application/json"]) == set(body.model_fields)
+    assert {one["name"] for one in operation["parameters"] if one["in"] == "query"} == names
+    assert "archive" not in content["application/zip"]
+
+
+def test_the_page_for_people_is_there(client: TestClient) -> None:
+    assert "/openapi.json" in client.get("/docs").text
