@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 from rich.console import Console
+from structlog.typing import Processor
 
 from service.api.app import create_app
 from service.cli.terminal import plain_errors
@@ -97,17 +98,16 @@ def _settings(**given: Any) -> Settings:
 
 def _configure_logs() -> None:
     """One JSON object a line on stderr, or colours when a person is looking."""
-    colours = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-    lines = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            *(colours if sys.stderr.isatty() else lines),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    first: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso")]
+    last: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    if sys.stderr.isatty():
+        last = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    structlog.configure(processors=[*first, *last], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    # What libraries log takes the same form.
+    handler = logging.StreamHandler(sys.stderr)
+    clean = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[clean, *last], foreign_pre_chain=first))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 def _greet(url: str, app: FastAPI) -> None:
