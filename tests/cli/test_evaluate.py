@@ -1,0 +1,102 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Command
+
+QUICK = ("--way", 3, "--shot", 1, "--queries", 1, "--episodes", 20)
+
+Evaluate = Callable[..., Any]
+
+
+@pytest.fixture
+def evaluate(command: Command, model_store: Path, drawings: Path) -> Evaluate:
+    """Runs `innerloop evaluate` on the drawings, with few episodes."""
+
+    def run(model: str, *options: object) -> Any:
+        arguments = ("--model-store", model_store, "--data", drawings, *QUICK, *options)
+        return command("evaluate", model, *map(str, arguments))
+
+    return run
+
+
+def rows(result: Any) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return list(json.loads(result.stdout))
+
+
+def assert_refused(result: Any, said: str) -> None:
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1), result.output
+    assert result.stderr.startswith("Error: ")
+    assert said in result.stderr
+
+
+def test_a_cell_of_the_table_is_accuracy_with_its_confidence(evaluate: Evaluate) -> None:
+    [row] = rows(evaluate("tiny", "--json"))
+    assert (row["way"], row["shot"], row["steps"], row["episodes"]) == (3, 1, 3, 20)
+    assert 1 / 3 < row["accuracy"] <= 1
+    assert 0 <= row["ci95"] < 0.5
+    table = evaluate("tiny").stdout
+    assert f"{row['accuracy']:.2%} ± {row['ci95']:.2%}" in table
+
+
+def test_every_way_is_judged_with_every_shot(evaluate: Evaluate) -> None:
+    result = rows(evaluate("tiny", "--way", 2, "--shot", 2, "--json"))
+    assert [(row["way"], row["shot"]) for row in result] == [(3, 1), (3, 2), (2, 1), (2, 2)]
+
+
+def test_the_same_seed_gives_the_same_episodes_and_another_gives_others(evaluate: Evaluate) -> None:
+    first, again, other = (rows(evaluate("tiny", "--seed", seed, "--json"))[0]["loss"] for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_steps_are_the_models_own_unless_given(evaluate: Evaluate) -> None:
+    assert rows(evaluate("tiny", "--json")) == rows(evaluate("tiny", "--steps", 3, "--json"))
+    assert rows(evaluate("tiny", "--steps", 0, "--json"))[0]["steps"] == 0
+
+
+@pytest.mark.parametrize("steps", [-1, 11])
+def test_steps_that_the_model_was_not_validated_for_are_refused(evaluate: Evaluate, steps: int) -> None:
+    assert_refused(evaluate("tiny", "--steps", steps), "0 to 10 inner steps")
+
+
+def test_a_zip_of_the_folder_gives_the_same_accuracy(evaluate: Evaluate, drawings: Path) -> None:
+    packed = shutil.make_archive(str(drawings), "zip", drawings)
+    [from_folder], [from_zip] = rows(evaluate("tiny", "--json")), rows(evaluate("tiny", "--data", packed, "--json"))
+    assert from_folder | {"data": None} == from_zip | {"data": None}
+
+
+@pytest.mark.parametrize("model", ["nothing", "tiny@2"])
+def test_a_model_that_is_not_there_is_named_beside_those_that_are(evaluate: Evaluate, model: str) -> None:
+    assert_refused(evaluate(model), f"no meta-model '{model}'; it holds damaged@1, tiny@1, vectors@1")
+
+
+def test_a_damaged_model_is_refused(evaluate: Evaluate) -> None:
+    assert_refused(evaluate("damaged"), "sha256")
+
+
+def test_a_model_of_vectors_is_refused(evaluate: Evaluate) -> None:
+    assert_refused(evaluate("vectors"), "takes vector inputs")
+
+
+def test_more_classes_than_there_are_is_refused(evaluate: Evaluate) -> None:
+    assert_refused(evaluate("tiny", "--way", 6), "6")
+
+
+def test_data_that_is_not_there_is_named(evaluate: Evaluate, tmp_path: Path) -> None:
+    assert_refused(evaluate("tiny", "--data", tmp_path / "nothing"), str(tmp_path / "nothing"))
+
+
+def test_omniglot_needs_a_folder(evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("INNERLOOP_DATA_ROOT", raising=False)
+    assert_refused(evaluate("tiny", "--data", "omniglot"), "--data-root")
+
+
+def test_the_newest_version_of_a_name_is_judged(evaluate: Evaluate, model_store: Path) -> None:
+    shutil.copytree(model_store / "damaged" / "1", model_store / "tiny" / "2")
+    assert_refused(evaluate("tiny"), str(model_store / "tiny" / "2"))
+    assert rows(evaluate("tiny@1", "--json"))
