@@ -1,0 +1,95 @@
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from service.errors import SessionGoneError, SessionNotFoundError, TooLargeError
+from service.sessions import memory
+from service.sessions.memory import MemoryStore
+from tests.sessions.stores import Blocking, session
+from tests.tiny import FakeClock
+
+CLOCK = FakeClock()
+ONE = session(CLOCK).revision.size_bytes
+
+
+@pytest.fixture
+def store() -> Iterator[Blocking]:
+    """Room for exactly three sessions."""
+    blocking = Blocking(MemoryStore(budget_bytes=3 * ONE, clock=CLOCK))
+    yield blocking
+    blocking.close()
+
+
+def filled(store: Blocking, count: int, *, tenant: str = "ann") -> list[str]:
+    made = [session(CLOCK, tenant=tenant) for _ in range(count)]
+    for each in made:
+        store.create(each)
+    return [each.id for each in made]
+
+
+def listed(store: Blocking, tenant: str = "ann") -> set[str]:
+    return {each.id for each in store.list(tenant)}
+
+
+def test_sessions_that_fit_the_budget_all_stay(store: Blocking) -> None:
+    assert set(filled(store, 3)) == listed(store)
+
+
+def test_over_the_budget_the_one_used_longest_ago_goes_and_says_why(store: Blocking) -> None:
+    first, second, third = filled(store, 3)
+    store.get("ann", first)
+    (fourth,) = filled(store, 1)
+    assert listed(store) == {first, third, fourth}
+    with pytest.raises(SessionGoneError, match="was evicted to make room"):
+        store.get("ann", second)
+
+
+def test_a_failed_look_by_another_tenant_is_no_use(store: Blocking) -> None:
+    first, *_ = filled(store, 3)
+    with pytest.raises(SessionNotFoundError):
+        store.get("bob", first)
+    filled(store, 1)
+    assert first not in listed(store)
+
+
+def test_a_large_session_makes_as_much_room_as_it_needs(store: Blocking) -> None:
+    *_, third = filled(store, 3)
+    large = session(CLOCK, width=4 + ONE // 12)
+    assert ONE < large.revision.size_bytes <= 2 * ONE
+    store.create(large)
+    assert listed(store) == {third, large.id}
+
+
+def test_a_session_larger_than_the_budget_is_refused_and_evicts_nothing(store: Blocking) -> None:
+    kept = set(filled(store, 3))
+    with pytest.raises(TooLargeError, match=f"at most {3 * ONE:,} bytes"):
+        store.create(session(CLOCK, width=4 + 2 * ONE // 12 + 1))
+    assert listed(store) == kept
+
+
+def test_deleted_and_expired_sessions_give_their_bytes_back(store: Blocking) -> None:
+    first, *others = filled(store, 3)
+    store.delete("ann", first)
+    short = replace(session(CLOCK), expires_at=CLOCK())
+    store.create(short)
+    (last,) = filled(store, 1)
+    assert listed(store) == {*others, last}
+
+
+def test_a_session_counts_all_its_tensors() -> None:
+    small, large = session(CLOCK, width=4).revision, session(CLOCK, width=104).revision
+    assert large.size_bytes - small.size_bytes == 3 * 100 * 4
+    assert small.size_bytes > sum(value.nbytes for value in small.weights.values())
+
+
+def test_only_the_newest_ends_are_remembered(store: Blocking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "REMEMBERED_COUNT", 2)
+    first, second, third = filled(store, 3)
+    for each in (first, second, third):
+        store.delete("ann", each)
+    with pytest.raises(SessionNotFoundError):
+        store.get("ann", first)
+    for each in (second, third):
+        with pytest.raises(SessionGoneError):
+            store.get("ann", each)
