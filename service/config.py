@@ -26,5 +26,7 @@ class Settings(BaseSettings):
     max_examples: int = Field(default=10_000, ge=2, description="examples in one support set")
     max_queries: int = Field(default=10_000, ge=1, description="queries in one request")
     max_classes: int = Field(default=1_000, ge=2, description="classes in one support set")
-    drain_seconds: float = Field(default=0.5, ge=0, description="time between readiness falling and the listener closing")
+    drain_seconds: float = Field(
+        default=0.5, ge=0, allow_inf_nan=False, description="time between readiness falling and the listener closing"
+    )
     shutdown_seconds: int = Field(default=20, ge=0, description="time that requests have to end when the server stops")
