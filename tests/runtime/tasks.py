@@ -1,0 +1,72 @@
+"""Tasks for the engine and its worker, and an engine that waits to be let go."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from service.errors import AdaptationDivergedError
+from service.learner.encoders.conv4 import Conv4
+from service.learner.encoders.encoder import Encoder
+from service.learner.encoders.mlp import Mlp
+from service.learner.episodes import Support
+from service.learner.meta_model import MetaModel
+from service.learner.recipe import Recipe
+from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask, Ranked
+from tests.tiny import HEAD_RECIPE, tiny_model
+
+GROUPS = Conv4(width=8, norm="group")
+
+# Every way to adapt that the engine knows.
+MODELS = {
+    "head": tiny_model(),
+    "head, from zeros": tiny_model(Conv4(width=8), Recipe(head="zero", step_size=0.5, steps_default=2, steps_max=10)),
+    "head, of vectors": tiny_model(Mlp(6), HEAD_RECIPE),
+    "all, prototypes": tiny_model(GROUPS, Recipe(scope="all", step_size=0.01, steps_default=2, steps_max=10)),
+    "all, one way": tiny_model(GROUPS, Recipe(scope="all", head="per_class", way=4, step_size=0.1, steps_default=2, steps_max=10)),
+    "body": tiny_model(GROUPS, Recipe(scope="body", step_size=0.01, steps_default=2, steps_max=10)),
+    "last block": tiny_model(GROUPS, Recipe(scope="last_block", step_size=0.01, steps_default=2, steps_max=10)),
+}
+
+
+def inputs(encoder: Encoder, count: int, generator: torch.Generator) -> Tensor:
+    """Random inputs as they come decoded: pixels for a picture, numbers for a vector."""
+    if isinstance(encoder, Mlp):
+        return torch.randn(count, *encoder.input_shape, generator=generator)
+    return torch.randint(0, 256, (count, *encoder.input_shape), generator=generator, dtype=torch.uint8)
+
+
+def adapt_task(model: MetaModel, shots: Sequence[int], steps: int, generator: torch.Generator) -> AdaptTask:
+    """A random support set with these shots."""
+    labels = torch.arange(len(shots)).repeat_interleave(torch.tensor(shots))
+    return AdaptTask(Support(inputs(model.encoder, len(labels), generator), labels, len(shots)), steps)
+
+
+def probabilities(ranked: Ranked, way: int) -> Tensor:
+    """Put ranked scores back under their classes [M, way]."""
+    rows = torch.tensor(ranked.rows)
+    return torch.zeros(len(rows), way).scatter(1, rows, torch.tensor(ranked.scores))
+
+
+@dataclass(frozen=True, slots=True)
+class GatedEngine(Engine):
+    """The engine, which computes only while its gate is open, and keeps how many tasks each batch had."""
+
+    gate: threading.Event = field(default_factory=threading.Event)
+    entered: threading.Event = field(default_factory=threading.Event)
+    batches: list[int] = field(default_factory=list)
+
+    def adapt(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Fitted | AdaptationDivergedError]:
+        self._wait(len(tasks))
+        return Engine.adapt(self, model, tasks)
+
+    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked]:
+        self._wait(len(tasks))
+        return Engine.predict(self, model, tasks)
+
+    def _wait(self, tasks: int) -> None:
+        self.batches.append(tasks)
+        self.entered.set()
+        assert self.gate.wait(30)

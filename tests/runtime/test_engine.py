@@ -1,0 +1,139 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from service.errors import AdaptationDivergedError
+from service.learner.encoders.mlp import Mlp
+from service.learner.leave_one_out import leave_one_out_accuracy
+from service.learner.meta_model import MetaModel, adapt, predict
+from service.learner.recipe import Recipe
+from service.runtime.engine import ENCODER_CHUNK, AdaptTask, Engine, Fitted, PredictTask
+from service.sessions.session import digest
+from tests.learner.tasks import distance
+from tests.runtime.tasks import MODELS, adapt_task, inputs, probabilities
+from tests.tiny import tiny_model
+
+ENGINE = Engine(torch.device("cpu"))
+
+MODEL = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+
+
+def fitted(model: MetaModel, *tasks: AdaptTask) -> list[Fitted]:
+    found = ENGINE.adapt(model, tasks)
+    assert all(isinstance(each, Fitted) for each in found)
+    return [each for each in found if isinstance(each, Fitted)]
+
+
+def tasks_for(model: MetaModel, generator: torch.Generator) -> list[AdaptTask]:
+    """Tasks of different way, shot and steps, as far as the model's head allows."""
+    way = model.recipe.way
+    shapes: list[list[int]] = [[1, 1], [3, 1, 30], [1] * 40, [2, 2]] if way is None else [[1] * way, [5] * way, [1, 2, 3, 9]]
+    return [adapt_task(model, shots, steps, generator) for shots, steps in zip(shapes, (3, 0, 1, 2), strict=False)]
+
+
+def assert_same_fit(got: Fitted, expected: Fitted) -> None:
+    """DESIGN 3, "equal means"."""
+    assert set(got.adapted.params) == set(expected.adapted.params)
+    for name, value in expected.adapted.params.items():
+        assert got.adapted.params[name].shape == value.shape
+        assert distance(got.adapted.params[name], value) < 1e-5, name
+    assert got.adapted.losses == pytest.approx(expected.adapted.losses, rel=1e-5, abs=1e-6)
+    assert got.leave_one_out_accuracy == expected.leave_one_out_accuracy
+
+
+@MODEL
+def test_batched_adaptation_equals_one_task_at_a_time(model: MetaModel, generator: torch.Generator) -> None:
+    tasks = tasks_for(model, generator)
+    for together, task in zip(fitted(model, *tasks), tasks, strict=True):
+        (alone,) = fitted(model, task)
+        assert_same_fit(together, alone)
+
+
+@MODEL
+def test_batched_adaptation_equals_the_inner_loop(model: MetaModel, generator: torch.Generator) -> None:
+    tasks = tasks_for(model, generator)
+    for together, task in zip(fitted(model, *tasks), tasks, strict=True):
+        support = task.support
+        reference = adapt(model, support, task.steps)
+        leave_one_out = leave_one_out_accuracy(model.embed(support.inputs), support.labels, support.way)
+        assert_same_fit(together, Fitted(reference, "", leave_one_out))
+        assert len(together.adapted.losses) == task.steps + 1
+
+
+@MODEL
+def test_the_order_of_tasks_does_not_matter(model: MetaModel, generator: torch.Generator) -> None:
+    tasks = tasks_for(model, generator)
+    for forward, backward in zip(fitted(model, *tasks), reversed(fitted(model, *reversed(tasks))), strict=True):
+        assert_same_fit(forward, backward)
+
+
+@MODEL
+def test_batched_prediction_equals_one_query_at_a_time(model: MetaModel, generator: torch.Generator) -> None:
+    tasks = tasks_for(model, generator)
+    asked = [
+        PredictTask(each.adapted.params, inputs(model.encoder, count, generator), task.support.way)
+        for each, task, count in zip(fitted(model, *tasks), tasks, (1, 7, ENCODER_CHUNK + 3, 2), strict=False)
+    ]
+    for together, task, source in zip(ENGINE.predict(model, asked), asked, tasks, strict=True):
+        expected = torch.cat([predict(model, task.params, query[None]) for query in task.queries])
+        assert (probabilities(together, source.support.way) - expected).abs().max() < 1e-5
+
+
+@MODEL
+def test_the_digest_identifies_the_adapted_weights(model: MetaModel, generator: torch.Generator) -> None:
+    task = tasks_for(model, generator)[0]
+    (first,), (second,) = fitted(model, task), fitted(model, replace(task, steps=0))
+    assert first.weights_digest == digest(first.adapted.params) != second.weights_digest
+
+
+def test_adapted_weights_keep_no_memory_of_the_batch(generator: torch.Generator) -> None:
+    model = MODELS["head"]
+    small, _ = fitted(model, adapt_task(model, [1, 1], 1, generator), adapt_task(model, [1] * 50, 1, generator))
+    for value in small.adapted.params.values():
+        assert value.untyped_storage().nbytes() == value.nbytes
+
+
+def test_the_best_classes_come_first_and_no_more_than_asked(generator: torch.Generator) -> None:
+    model = MODELS["head"]
+    (known,) = fitted(model, adapt_task(model, [2] * 6, 3, generator))
+    queries = inputs(model.encoder, 9, generator)
+    full, three, many = ENGINE.predict(model, [PredictTask(known.adapted.params, queries, top) for top in (6, 3, 100)])
+    assert [len(row) for row in three.rows] == [3] * 9
+    assert [row[:3] for row in full.rows] == three.rows
+    assert many == full
+    assert all(scores == sorted(scores, reverse=True) for scores in full.scores)
+    assert all(sum(scores) == pytest.approx(1, abs=1e-5) for scores in full.scores)
+
+
+def test_a_huge_step_size_diverges_for_those_who_take_a_step(generator: torch.Generator) -> None:
+    model = tiny_model(Mlp(6), Recipe(step_size=1e38, steps_max=10))
+    tasks = [adapt_task(model, [20, 20, 20], steps, generator) for steps in (0, 4, 0)]
+    first, guilty, last = ENGINE.adapt(model, tasks)
+    assert isinstance(guilty, AdaptationDivergedError)
+    assert "NaN or infinite" in guilty.message
+    for found, task in ((first, tasks[0]), (last, tasks[2])):
+        assert isinstance(found, Fitted)
+        assert_same_fit(found, *fitted(model, task))
+
+
+@pytest.mark.parametrize("model", [MODELS["head, of vectors"], tiny_model(Mlp(6), Recipe(scope="all", step_size=0.1, steps_max=10))])
+def test_inputs_that_overflow_fail_for_their_own_task_only(model: MetaModel, generator: torch.Generator) -> None:
+    tasks = [adapt_task(model, [2, 3], 2, generator) for _ in range(3)]
+    broken = replace(tasks[1].support, inputs=tasks[1].support.inputs * 1e30)
+    tasks[1] = replace(tasks[1], support=broken)
+    first, guilty, last = ENGINE.adapt(model, tasks)
+    assert isinstance(guilty, AdaptationDivergedError)
+    for found, task in ((first, tasks[0]), (last, tasks[2])):
+        assert isinstance(found, Fitted)
+        assert_same_fit(found, *fitted(model, task))
+
+
+def test_adapting_changes_nothing_of_the_model_or_the_task(generator: torch.Generator) -> None:
+    for model in MODELS.values():
+        before = {name: value.clone() for name, value in {**model.params, **model.statistics}.items()}
+        tasks = tasks_for(model, generator)
+        given = [task.support.inputs.clone() for task in tasks]
+        fitted(model, *tasks)
+        assert all(torch.equal(value, before[name]) for name, value in {**model.params, **model.statistics}.items())
+        assert all(torch.equal(task.support.inputs, inputs) for task, inputs in zip(tasks, given, strict=True))

@@ -1,0 +1,345 @@
+import asyncio
+import itertools
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from service.errors import (
+    BlankImageError,
+    InvalidRequestError,
+    ModelChangedError,
+    ModelNotFoundError,
+    QueueFullError,
+    ScopeNotOfferedError,
+    ServiceError,
+    SessionGoneError,
+    SessionNotFoundError,
+    StepsOutOfRangeError,
+    TooLargeError,
+    UnusableSupportError,
+    WrongInputKindError,
+)
+from service.inputs.specification import RawInput
+from service.learner.encoders.mlp import Mlp
+from service.learner.meta_model import adapt, predict
+from service.learner.parameters import Params
+from service.learner.recipe import Recipe
+from service.runtime.limits import Limits
+from service.runtime.runtime import AdaptOptions, Answers, Runtime
+from service.runtime.support_set import Labelled, classes_of, decode_inputs, decode_support
+from service.sessions.session import Session, digest
+from tests.runtime.serving import CPU, examples, queries, serving
+from tests.runtime.tasks import GROUPS, GatedEngine, probabilities
+from tests.tiny import HEAD_RECIPE, SHAPES, FakeClock, drawing, png, tiny_model, write_tiny
+
+T = TypeVar("T")
+
+DEFAULTS = AdaptOptions()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("store")
+    write_tiny(folder)
+    write_tiny(folder, "vectors", tiny_model(Mlp(3), HEAD_RECIPE))
+    write_tiny(
+        folder, "three", tiny_model(GROUPS, Recipe(scope="all", head="per_class", way=3, step_size=0.1, steps_default=2, steps_max=4))
+    )
+    return folder
+
+
+@pytest.fixture
+def runtime(store: Path) -> Iterator[Runtime]:
+    with serving(store) as running:
+        yield running
+
+
+async def create(runtime: Runtime, support: list[Labelled] | None = None, options: AdaptOptions = DEFAULTS) -> Session:
+    session, _ = await runtime.create_session("ann", support or examples(), options, name=None, ttl_seconds=None)
+    return session
+
+
+def support_probabilities(runtime: Runtime, support: list[Labelled], asked: list[RawInput], options: AdaptOptions = DEFAULTS) -> Tensor:
+    """The answer of the slow loop: one task, one query at a time, no runtime."""
+    served = runtime.catalog.find(options.model)
+    classes = classes_of(support, served, runtime.limits)
+    decoded = decode_support(support, classes, served.manifest.input, runtime.limits)
+    steps = served.manifest.recipe.steps_default if options.steps is None else options.steps
+    return answer(runtime, adapt(served.model, decoded, steps).params, asked, options)
+
+
+def answer(runtime: Runtime, weights: Params, asked: list[RawInput], options: AdaptOptions = DEFAULTS) -> Tensor:
+    served = runtime.catalog.find(options.model)
+    inputs = decode_inputs(asked, served.manifest.input, runtime.limits)
+    return torch.cat([predict(served.model, weights, each[None]) for each in inputs])
+
+
+def scores(answers: Answers) -> Tensor:
+    return probabilities(answers.ranked, len(answers.revision.labels))
+
+
+def raises(call: Awaitable[object]) -> ServiceError:
+    async def scenario() -> ServiceError:
+        with pytest.raises(ServiceError) as caught:
+            await call
+        return caught.value
+
+    return asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        DEFAULTS,
+        AdaptOptions(steps=0),
+        AdaptOptions(model="tiny@1", steps=10, scope="head"),
+        AdaptOptions(model="three", scope="all", steps=3),
+    ],
+)
+def test_a_session_answers_as_the_slow_loop_does(runtime: Runtime, options: AdaptOptions) -> None:
+    shapes = SHAPES[:3]
+    support, asked = examples(shapes), queries(shapes)
+
+    async def scenario() -> tuple[Session, Answers]:
+        session = await create(runtime, support, options)
+        return session, await runtime.predict("ann", session.id, asked, top=3)
+
+    session, answers = asyncio.run(scenario())
+    assert (scores(answers) - support_probabilities(runtime, support, asked, options)).abs().max() < 1e-5
+    assert (scores(answers) - answer(runtime, session.revision.weights, asked, options)).abs().max() < 1e-5
+    assert answers.revision == session.revision
+
+
+def test_a_session_says_what_was_done(runtime: Runtime) -> None:
+    shuffled = sorted(examples(), key=lambda each: each.raw.name[::-1])
+    session, spent = asyncio.run(runtime.create_session("ann", shuffled, AdaptOptions(steps=4), name="my shapes", ttl_seconds=60.5))
+    revision, served = session.revision, runtime.catalog.find("tiny")
+    assert (session.tenant, session.name, session.model) == ("ann", "my shapes", "tiny@1")
+    assert session.weights_sha256 == served.manifest.weights.sha256
+    assert session.expires_at - session.created_at == timedelta(seconds=60.5)
+    assert session.created_at == runtime.clock()
+    assert (revision.number, revision.scope, revision.steps, len(revision.losses)) == (1, "head", 4, 5)
+    assert (revision.labels, revision.shots) == (SHAPES, (2, 3, 4, 5, 6))
+    assert revision.weights_digest == digest(revision.weights)
+    assert revision.leave_one_out_accuracy is not None
+    assert revision.losses[-1] < revision.losses[0]
+    assert min(spent.decode, spent.compute) > 0
+    assert spent.queue >= 0
+
+
+def test_drawings_like_the_examples_are_recognised(runtime: Runtime) -> None:
+    answers = asyncio.run(runtime.predict_once(examples(variant=2), queries(), AdaptOptions(steps=5), top=1))
+    assert [answers.revision.labels[row[0]] for row in answers.ranked.rows] == list(SHAPES)
+
+
+def test_one_call_answers_as_a_session_does(runtime: Runtime) -> None:
+    async def scenario() -> tuple[Answers, Answers]:
+        session = await create(runtime, options=AdaptOptions(steps=3))
+        kept = await runtime.predict("ann", session.id, queries(), top=5)
+        return kept, await runtime.predict_once(examples(), queries(), AdaptOptions(steps=3), top=5)
+
+    kept, forgotten = asyncio.run(scenario())
+    assert (scores(kept) - scores(forgotten)).abs().max() < 1e-5
+    assert (kept.model, kept.revision.labels) == (forgotten.model, forgotten.revision.labels)
+    assert len(asyncio.run(_listed(runtime))) == 1
+
+
+async def _listed(runtime: Runtime) -> list[Session]:
+    return list(await runtime.store.list("ann", after=None, limit=1000))
+
+
+def test_the_order_of_examples_and_names_of_classes_change_nothing(runtime: Runtime) -> None:
+    renamed = {shape: name for shape, name in zip(SHAPES, ("z", "é", " 1", "A", "m"), strict=True)}
+    other = [Labelled(renamed[each.label], each.raw) for each in reversed(examples())]
+
+    async def scenario() -> tuple[Answers, Answers]:
+        first = await runtime.predict_once(examples(), queries(), DEFAULTS, top=5)
+        return first, await runtime.predict_once(other, queries(), DEFAULTS, top=5)
+
+    first, second = asyncio.run(scenario())
+    rows = [second.revision.labels.index(renamed[label]) for label in first.revision.labels]
+    assert (scores(first) - scores(second)[:, rows]).abs().max() < 1e-5
+
+
+def test_vectors_are_served_like_images(runtime: Runtime) -> None:
+    support = [Labelled(label, RawInput("v", [x, 1.0, -x])) for label, x in (("low", -1.0), ("low", -1.2), ("high", 2.0))]
+    answers = asyncio.run(
+        runtime.predict_once(support, [RawInput("q", [2.1, 1.0, -2.1]), RawInput("q", [-1.1, 1.0, 1.1])], AdaptOptions("vectors"), top=1)
+    )
+    assert [answers.revision.labels[row[0]] for row in answers.ranked.rows] == ["high", "low"]
+
+
+BAD_REQUESTS = {
+    "ttl too long": (DEFAULTS, SHAPES, 1000.5, InvalidRequestError, "ttl_seconds"),
+    "too many steps": (AdaptOptions(steps=11), SHAPES, None, StepsOutOfRangeError, "steps"),
+    "negative steps": (AdaptOptions(steps=-1), SHAPES, None, StepsOutOfRangeError, "steps"),
+    "a scope without an evaluation row": (AdaptOptions(scope="all"), SHAPES, None, ScopeNotOfferedError, "scope"),
+    "an unknown scope": (AdaptOptions(scope="tail"), SHAPES, None, ScopeNotOfferedError, "scope"),
+    "an unknown model": (AdaptOptions(model="no"), SHAPES, None, ModelNotFoundError, "model"),
+    "an unknown version": (AdaptOptions(model="tiny@2"), SHAPES, None, ModelNotFoundError, "model"),
+    "one class": (DEFAULTS, SHAPES[:1], None, UnusableSupportError, "support"),
+    "another way than the head's": (AdaptOptions(model="three"), SHAPES[:2], None, UnusableSupportError, "support"),
+    "images for a vector model": (AdaptOptions(model="vectors"), SHAPES, None, WrongInputKindError, "support/bar/0"),
+}
+
+
+@pytest.mark.parametrize(("options", "shapes", "ttl", "error", "field"), BAD_REQUESTS.values(), ids=BAD_REQUESTS.keys())
+def test_what_cannot_be_done_is_refused_and_leaves_no_session(
+    runtime: Runtime, options: AdaptOptions, shapes: tuple[str, ...], ttl: float | None, error: type[ServiceError], field: str
+) -> None:
+    caught = raises(runtime.create_session("ann", examples(shapes), options, name=None, ttl_seconds=ttl))
+    assert (type(caught), caught.field) == (error, field)
+    assert asyncio.run(_listed(runtime)) == []
+
+
+def test_the_limits_of_a_lifetime_and_of_steps_are_allowed(runtime: Runtime) -> None:
+    session, _ = asyncio.run(runtime.create_session("ann", examples(), AdaptOptions(steps=10), name=None, ttl_seconds=1000))
+    assert session.revision.steps == 10
+
+
+def test_a_bad_example_is_named_and_the_next_request_is_answered(runtime: Runtime) -> None:
+    blank = Labelled("bar", RawInput("support/bar/9", png(drawing("nothing"))))
+    caught = raises(create(runtime, [*examples(), blank]))
+    assert (type(caught), caught.field) == (BlankImageError, "support/bar/9")
+    asyncio.run(create(runtime))
+
+
+def test_queries_are_required_and_limited(store: Path) -> None:
+    with serving(store, limits=Limits(queries=3)) as runtime:
+        assert isinstance(raises(runtime.predict_once(examples(), [], DEFAULTS, top=1)), InvalidRequestError)
+        caught = raises(runtime.predict_once(examples(), queries()[:4], DEFAULTS, top=1))
+        assert isinstance(caught, TooLargeError)
+        assert caught.field == "queries"
+        asyncio.run(runtime.predict_once(examples(), queries()[:3], DEFAULTS, top=1))
+
+
+def test_another_tenant_cannot_use_a_session(runtime: Runtime) -> None:
+    session = asyncio.run(create(runtime))
+    assert isinstance(raises(runtime.predict("bob", session.id, queries(), top=1)), SessionNotFoundError)
+
+
+def test_an_expired_session_is_gone(runtime: Runtime) -> None:
+    session = asyncio.run(create(runtime))
+    assert isinstance(runtime.clock, FakeClock)
+    runtime.clock.now += timedelta(seconds=100)
+    assert isinstance(raises(runtime.predict("ann", session.id, queries(), top=1)), SessionGoneError)
+
+
+def test_a_session_is_pinned_to_its_version(tmp_path: Path) -> None:
+    write_tiny(tmp_path, model=tiny_model(seed=1))
+    with serving(tmp_path) as runtime:
+        session = asyncio.run(create(runtime))
+        expected = asyncio.run(runtime.predict("ann", session.id, queries(), top=5))
+        write_tiny(tmp_path, model=tiny_model(seed=2))
+        with serving(tmp_path) as newer:
+            both = replace(newer, store=runtime.store)
+            answers = asyncio.run(both.predict("ann", session.id, queries(), top=5))
+            assert asyncio.run(create(both)).model == "tiny@2"
+    assert answers.model == "tiny@1"
+    assert answers.ranked == expected.ranked
+
+
+def test_other_weights_under_the_same_name_are_refused(tmp_path: Path) -> None:
+    for folder, seed in (("before", 1), ("after", 2)):
+        write_tiny(tmp_path / folder, model=tiny_model(seed=seed))
+    with serving(tmp_path / "before") as before, serving(tmp_path / "after") as after:
+        session = asyncio.run(create(before))
+        caught = raises(replace(after, store=before.store).predict("ann", session.id, queries(), top=1))
+    assert isinstance(caught, ModelChangedError)
+    assert "tiny@1" in caught.message
+
+
+def test_a_full_queue_refuses_before_anything_is_decoded(store: Path) -> None:
+    engine = GatedEngine(CPU)
+    with serving(store, engine=engine, queue_items=21) as runtime:
+
+        async def scenario() -> Session:
+            first = asyncio.ensure_future(create(runtime))
+            await asyncio.to_thread(engine.entered.wait, 30)
+            with pytest.raises(QueueFullError) as caught:
+                await create(runtime, [Labelled(label, RawInput("broken", b"no image")) for label in "ab"])
+            assert caught.value.retry_after_seconds >= 1
+            engine.gate.set()
+            return await first
+
+        session = asyncio.run(scenario())
+        assert session.revision.labels == SHAPES
+
+
+def test_a_cancelled_request_gives_its_place_back(store: Path) -> None:
+    engine = GatedEngine(CPU)
+    with serving(store, engine=engine, queue_items=40) as runtime:
+
+        async def scenario() -> None:
+            computing = asyncio.ensure_future(create(runtime))
+            await asyncio.to_thread(engine.entered.wait, 30)
+            waiting = asyncio.ensure_future(create(runtime))
+            await asyncio.sleep(0)
+            with pytest.raises(QueueFullError):
+                await create(runtime)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            third = asyncio.ensure_future(create(runtime))
+            await asyncio.sleep(0)
+            engine.gate.set()
+            assert [(await each).revision.labels for each in (computing, third)] == [SHAPES, SHAPES]
+
+        asyncio.run(scenario())
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One of many different requests, by number."""
+
+    number: int
+
+    @property
+    def shapes(self) -> list[str]:
+        chosen = list(itertools.combinations(SHAPES, 3))[self.number % 10]
+        return [*chosen[self.number % 3 :], *chosen[: self.number % 3]]
+
+    @property
+    def support(self) -> list[Labelled]:
+        return examples(self.shapes, shots=1, variant=self.number % 23)
+
+    @property
+    def queries(self) -> list[RawInput]:
+        return queries(self.shapes[:2], variant=self.number % 19)
+
+    @property
+    def options(self) -> AdaptOptions:
+        return AdaptOptions(steps=self.number % 8)
+
+    async def send(self, runtime: Runtime) -> Answers:
+        if self.number % 5 == 0:
+            return await runtime.predict_once(self.support, self.queries, self.options, top=3)
+        session = await create(runtime, self.support, self.options)
+        answers = await runtime.predict("ann", session.id, self.queries, top=3)
+        assert answers.revision == session.revision
+        return answers
+
+
+def test_two_hundred_requests_at_once_are_each_answered_with_their_own_weights(store: Path) -> None:
+    engine = GatedEngine(CPU)
+    engine.gate.set()
+    requests = [Request(number) for number in range(200)]
+    with serving(store, engine=engine) as runtime:
+
+        async def storm() -> list[Answers]:
+            return await asyncio.gather(*(request.send(runtime) for request in requests))
+
+        for request, answers in zip(requests, asyncio.run(storm()), strict=True):
+            assert answers.revision.labels == tuple(sorted(request.shapes))
+            alone = support_probabilities(runtime, request.support, request.queries, request.options)
+            assert (scores(answers) - alone).abs().max() < 1e-5
+            assert (scores(answers) - answer(runtime, answers.revision.weights, request.queries)).abs().max() < 1e-5
+        assert len(asyncio.run(_listed(runtime))) == 160
+    assert sum(engine.batches) == 400
+    assert max(engine.batches) > 1

@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from service.errors import BlankImageError, TooLargeError, UnusableSupportError
+from service.inputs.preprocessing import Preprocessing
+from service.inputs.specification import ImageInput, RawInput, VectorInput
+from service.learner.recipe import Recipe
+from service.registry.read import read
+from service.runtime.catalog import Served
+from service.runtime.limits import Limits
+from service.runtime.support_set import Classes, Labelled, classes_of, decode_inputs, decode_support
+from tests.runtime.tasks import GROUPS
+from tests.tiny import SHAPES, drawing, png, tiny_model, write_tiny
+
+LIMITS = Limits(examples=8, classes=4)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    stored = read(write_tiny(tmp_path))
+    return Served(stored.manifest, stored.model)
+
+
+def labelled(*labels: str) -> list[Labelled]:
+    return [Labelled(label, RawInput(f"support/{place}", b"never decoded here")) for place, label in enumerate(labels)]
+
+
+def test_classes_are_sorted_with_their_shots(served: Served) -> None:
+    assert classes_of(labelled("b", "a", "B", "b", "10", "b"), served, LIMITS) == Classes(("10", "B", "a", "b"), (1, 1, 1, 3))
+
+
+def test_the_order_of_examples_does_not_change_the_classes(served: Served) -> None:
+    assert classes_of(labelled("c", "a", "b", "a"), served, LIMITS) == classes_of(labelled("a", "a", "b", "c"), served, LIMITS)
+
+
+def test_labels_differ_by_every_character(served: Served) -> None:
+    assert classes_of(labelled("a", "A", "a ", "á"), served, LIMITS).labels == ("A", "a", "a ", "á")
+
+
+def test_no_examples_are_refused(served: Served) -> None:
+    with pytest.raises(UnusableSupportError, match="at least two classes, got none") as caught:
+        classes_of([], served, LIMITS)
+    assert caught.value.field == "support"
+
+
+def test_one_class_is_refused_by_name(served: Served) -> None:
+    with pytest.raises(UnusableSupportError, match="got only 'cat'; add another class"):
+        classes_of(labelled("cat", "cat"), served, LIMITS)
+
+
+def test_limits_are_reached_and_not_passed(served: Served) -> None:
+    assert len(classes_of(labelled(*"abcdabcd"), served, LIMITS).labels) == 4
+    with pytest.raises(TooLargeError, match="at most 8 examples of 4 classes, got 9 of 4"):
+        classes_of(labelled(*"abcdabcda"), served, LIMITS)
+    with pytest.raises(TooLargeError, match="at most 8 examples of 4 classes, got 5 of 5"):
+        classes_of(labelled(*"abcde"), served, LIMITS)
+
+
+@pytest.mark.parametrize("labels", ["ab", "abcd"])
+def test_a_head_for_one_way_refuses_another(tmp_path: Path, labels: str) -> None:
+    recipe = Recipe(scope="all", head="per_class", way=3)
+    stored = read(write_tiny(tmp_path, model=tiny_model(GROUPS, recipe)))
+    served = Served(stored.manifest, stored.model)
+    assert classes_of(labelled(*"abc"), served, LIMITS).shots == (1, 1, 1)
+    with pytest.raises(UnusableSupportError, match=f"tiny@1 has a head for exactly 3 classes, got {len(labels)}"):
+        classes_of(labelled(*labels), served, LIMITS)
+
+
+def test_inputs_are_decoded_in_order() -> None:
+    raws = [RawInput(shape, png(drawing(shape))) for shape in SHAPES]
+    decoded = decode_inputs(raws, ImageInput(Preprocessing()), LIMITS)
+    assert torch.equal(decoded, torch.stack([Preprocessing()(drawing(shape)) for shape in SHAPES]))
+
+
+def test_labels_become_rows_of_the_sorted_classes() -> None:
+    numbers = {"b": [1.0, 2.0], "a": [3.0, 4.0], "c": [5.0, 6.0]}
+    examples = [Labelled(label, RawInput(label, numbers[label])) for label in "bacab"]
+    support = decode_support(examples, Classes(("a", "b", "c"), (2, 2, 1)), VectorInput(2), LIMITS)
+    assert support.labels.tolist() == [1, 0, 2, 0, 1]
+    assert support.inputs.tolist() == [numbers[label] for label in "bacab"]
+    assert support.way == 3
+
+
+def test_the_first_example_that_cannot_be_used_is_named() -> None:
+    blank = png(drawing("nothing"))
+    examples = [
+        Labelled("a", RawInput("support/0", png(drawing("ring")))),
+        *(Labelled("b", RawInput(name, blank)) for name in ("support/1", "support/2")),
+    ]
+    with pytest.raises(BlankImageError, match=r"^support/1: "):
+        decode_support(examples, Classes(("a", "b"), (1, 2)), ImageInput(Preprocessing()), LIMITS)
+
+
+def test_the_limit_on_pixels_holds_for_examples() -> None:
+    with pytest.raises(TooLargeError, match="at most 100 pixels"):
+        decode_inputs([RawInput("a", png(drawing("ring")))], ImageInput(Preprocessing()), Limits(image_pixels=100))

@@ -1,0 +1,214 @@
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import torch
+from structlog.testing import capture_logs
+
+from service.errors import AdaptationDivergedError, DrainingError, QueueFullError
+from service.learner.meta_model import MetaModel, predict
+from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask, Ranked
+from service.runtime.worker import DeviceWorker, Done
+from tests.learner.tasks import distance
+from tests.runtime.tasks import MODELS, GatedEngine, adapt_task, inputs, probabilities
+
+CPU = torch.device("cpu")
+HEAD, VECTORS = MODELS["head"], MODELS["head, of vectors"]
+LONG = 30
+
+
+@pytest.fixture
+def worker() -> Iterator[DeviceWorker]:
+    with DeviceWorker(Engine(CPU), queue_items=100_000) as running:
+        yield running
+
+
+@pytest.fixture
+def gated() -> Iterator[tuple[DeviceWorker, GatedEngine]]:
+    """A worker whose engine waits until the test opens its gate."""
+    engine = GatedEngine(CPU)
+    with DeviceWorker(engine, queue_items=10) as running:
+        yield running, engine
+        engine.gate.set()
+
+
+def known(model: MetaModel, seed: int, way: int = 3) -> PredictTask:
+    """Three queries to a session of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    (fitted,) = Engine(CPU).adapt(model, [adapt_task(model, [2] * way, 2, generator)])
+    assert isinstance(fitted, Fitted)
+    return PredictTask(fitted.adapted.params, inputs(model.encoder, 3, generator), way)
+
+
+def assert_right(done: Done[Ranked], model: MetaModel, task: PredictTask) -> None:
+    expected = predict(model, task.params, task.queries)
+    assert (probabilities(done.result, expected.shape[1]) - expected).abs().max() < 1e-5
+
+
+def poisoned(task: PredictTask) -> PredictTask:
+    """Queries of a size that the encoder cannot read."""
+    return replace(task, queries=torch.zeros(2, 3, 5, 5, dtype=torch.uint8))
+
+
+def occupy(worker: DeviceWorker, engine: GatedEngine) -> "Future[Done[Ranked]]":
+    """Give the device something to do, so that what comes next waits together."""
+    first = worker.predict(HEAD, known(HEAD, 0))
+    assert engine.entered.wait(LONG)
+    return first
+
+
+def test_results_for_many_threads_are_all_right(worker: DeviceWorker) -> None:
+    def client(seed: int) -> None:
+        model = (HEAD, VECTORS)[seed % 2]
+        generator = torch.Generator().manual_seed(seed)
+        for round_ in range(4):
+            task = adapt_task(model, [1, 2, 1 + seed % 3], round_, generator)
+            with worker.admitted(task.items):
+                fitted = worker.adapt(model, task).result(LONG).result
+            (alone,) = Engine(CPU).adapt(model, [task])
+            assert isinstance(alone, Fitted)
+            for name, value in alone.adapted.params.items():
+                assert distance(fitted.adapted.params[name], value) < 1e-5
+            asked = PredictTask(fitted.adapted.params, inputs(model.encoder, 2, generator), 3)
+            with worker.admitted(asked.items):
+                assert_right(worker.predict(model, asked).result(LONG), model, asked)
+
+    with ThreadPoolExecutor(16) as threads:
+        for done in [threads.submit(client, seed) for seed in range(16)]:
+            done.result(LONG)
+
+
+def test_what_waits_for_one_model_is_computed_in_one_batch(gated: tuple[DeviceWorker, GatedEngine]) -> None:
+    worker, engine = gated
+    tasks = [known(HEAD, seed) for seed in range(4)]
+    other = known(VECTORS, 9)
+    waiting = [occupy(worker, engine), *(worker.predict(HEAD, task) for task in tasks[:2])]
+    elsewhere = worker.predict(VECTORS, other)
+    waiting += [worker.predict(HEAD, task) for task in tasks[2:]]
+    engine.gate.set()
+    for done, task in zip(waiting[1:], tasks, strict=True):
+        assert_right(done.result(LONG), HEAD, task)
+    assert_right(elsewhere.result(LONG), VECTORS, other)
+    assert engine.batches == [1, 4, 1]
+
+
+def test_a_poisoned_task_fails_alone_and_the_worker_lives_on(gated: tuple[DeviceWorker, GatedEngine]) -> None:
+    worker, engine = gated
+    tasks = [known(HEAD, seed) for seed in range(3)]
+    occupy(worker, engine)
+    first, guilty, last = (worker.predict(HEAD, task) for task in (tasks[0], poisoned(tasks[1]), tasks[2]))
+    with capture_logs() as logged:
+        engine.gate.set()
+        assert_right(first.result(LONG), HEAD, tasks[0])
+        assert_right(last.result(LONG), HEAD, tasks[2])
+        with pytest.raises(RuntimeError):
+            guilty.result(LONG)
+    assert [(each["event"], each["log_level"]) for each in logged] == [("computation failed", "error")]
+    assert engine.batches == [1, 3, 1, 1, 1]
+    assert_right(worker.predict(HEAD, tasks[1]).result(LONG), HEAD, tasks[1])
+
+
+def test_a_task_that_diverges_fails_alone(gated: tuple[DeviceWorker, GatedEngine], generator: torch.Generator) -> None:
+    worker, engine = gated
+    tasks = [adapt_task(VECTORS, [1, 2], 2, generator) for _ in range(3)]
+    tasks[1] = AdaptTask(replace(tasks[1].support, inputs=tasks[1].support.inputs * 1e30), 2)
+    occupy(worker, engine)
+    first, guilty, last = (worker.adapt(VECTORS, task) for task in tasks)
+    engine.gate.set()
+    assert {len(each.result(LONG).result.adapted.losses) for each in (first, last)} == {3}
+    with pytest.raises(AdaptationDivergedError):
+        guilty.result(LONG)
+    assert engine.batches == [1, 3]
+
+
+def test_a_full_queue_says_when_to_come_back(gated: tuple[DeviceWorker, GatedEngine]) -> None:
+    worker, _ = gated
+    with worker.admitted(6), worker.admitted(4):
+        with pytest.raises(QueueFullError, match="10 items are waiting, of at most 10; try again in") as caught, worker.admitted(1):
+            pass
+        assert caught.value.retry_after_seconds >= 1
+    with worker.admitted(10):
+        pass
+
+
+def test_the_time_to_come_back_grows_with_the_queue() -> None:
+    waits = []
+    for items in (1000, 10_000):
+        worker = DeviceWorker(Engine(CPU), queue_items=items)
+        with worker.admitted(items), pytest.raises(QueueFullError) as caught, worker.admitted(1):
+            pass
+        waits.append(caught.value.retry_after_seconds)
+    assert waits[1] == pytest.approx(10 * waits[0])
+    assert waits[0] > 1
+
+
+def test_a_request_larger_than_the_queue_is_admitted_when_it_is_empty(gated: tuple[DeviceWorker, GatedEngine]) -> None:
+    worker, _ = gated
+    with worker.admitted(1000), pytest.raises(QueueFullError), worker.admitted(1):
+        pass
+
+
+def test_a_request_that_fails_gives_its_place_back(gated: tuple[DeviceWorker, GatedEngine]) -> None:
+    worker, _ = gated
+    for _ in range(20):
+        with pytest.raises(ValueError, match="undecodable"), worker.admitted(10):
+            raise ValueError("undecodable")
+
+
+def test_draining_finishes_what_was_admitted_and_refuses_the_rest() -> None:
+    engine = GatedEngine(CPU)
+    worker = DeviceWorker(engine, queue_items=10)
+    tasks = [known(HEAD, seed) for seed in range(3)]
+    before = set(threading.enumerate())
+    with worker, worker.admitted(9):
+        computing = occupy(worker, engine)
+        queued = worker.predict(HEAD, tasks[0])
+        worker.drain()
+        with pytest.raises(DrainingError, match="takes no new work"), worker.admitted(1):
+            pass
+        # Admitted before the drain, decoded only now.
+        late = worker.predict(HEAD, tasks[1])
+        engine.gate.set()
+        computing.result(LONG)
+        assert_right(queued.result(LONG), HEAD, tasks[0])
+        assert_right(late.result(LONG), HEAD, tasks[1])
+        latest = worker.predict(HEAD, tasks[2])
+        assert_right(latest.result(LONG), HEAD, tasks[2])
+    assert set(threading.enumerate()) <= before
+
+
+def test_cancelled_work_costs_no_device_time(gated: tuple[DeviceWorker, GatedEngine]) -> None:
+    worker, engine = gated
+    tasks = [known(HEAD, seed) for seed in range(3)]
+    occupy(worker, engine)
+    kept, given_up, kept_too = (worker.predict(HEAD, task) for task in tasks)
+    assert given_up.cancel()
+    engine.gate.set()
+    assert_right(kept.result(LONG), HEAD, tasks[0])
+    assert_right(kept_too.result(LONG), HEAD, tasks[2])
+    with pytest.raises(CancelledError):
+        given_up.result(LONG)
+    assert engine.batches == [1, 2]
+
+
+def test_a_batch_of_cancelled_work_only_is_passed_over(gated: tuple[DeviceWorker, GatedEngine]) -> None:
+    worker, engine = gated
+    occupy(worker, engine)
+    assert worker.predict(HEAD, known(HEAD, 1)).cancel()
+    engine.gate.set()
+    task = known(VECTORS, 2)
+    assert_right(worker.predict(VECTORS, task).result(LONG), VECTORS, task)
+    assert engine.batches == [1, 1]
+
+
+def test_waiting_and_computing_are_timed_apart(gated: tuple[DeviceWorker, GatedEngine]) -> None:
+    worker, engine = gated
+    occupy(worker, engine)
+    waiting = worker.predict(HEAD, known(HEAD, 1))
+    threading.Event().wait(0.05)
+    engine.gate.set()
+    done = waiting.result(LONG)
+    assert done.queue_ms >= 50
+    assert done.compute_ms > 0
