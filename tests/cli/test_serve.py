@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 from service.runtime.data_dir import exclusive
 from tests.cli.conftest import Command
@@ -13,6 +14,11 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_store: Pa
     """Settings with which the server would start."""
     for name, value in {"DATA_DIR": tmp_path / "data", "MODEL_STORE": model_store, "DEVICE": "cpu", "TORCH_THREADS": 1, "PORT": 0}.items():
         monkeypatch.setenv(f"INNERLOOP_{name}", str(value))
+
+    async def serving(_: uvicorn.Server) -> None:
+        pytest.fail("the server has started")  # and would not end by itself
+
+    monkeypatch.setattr(uvicorn.Server, "main_loop", serving)
 
 
 @pytest.fixture

@@ -93,6 +93,12 @@ def head(size: int, content_type: str = "application/json") -> bytes:
     return f"POST /v1/sessions HTTP/1.1\r\nHost: test\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n\r\n".encode()
 
 
+def test_a_body_that_says_it_is_over_the_limit_is_answered_before_it_is_sent(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as caller:
+        caller.sendall(head(MAX_BODY_BYTES + 1))
+        assert caller.recv(1000).startswith(b"HTTP/1.1 413 ")
+
+
 @pytest.mark.parametrize("content_type", ["application/json", "application/zip", "multipart/form-data; boundary=b"])
 def test_a_caller_who_hangs_up_in_the_middle_of_a_body_disturbs_nobody(server: Server, client: httpx2.Client, content_type: str) -> None:
     before = client.get("/v1/sessions").json()
