@@ -58,7 +58,7 @@ def _loaded(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
         return ImageOps.exif_transpose(image)
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, OverflowError, struct.error) as error:
         raise BrokenImageError(f"{name}: the image is damaged ({error}); save or upload it again", field=name) from None
 
 

@@ -179,3 +179,15 @@ def test_a_damaged_file_gives_a_picture_or_a_typed_error(which: str, changes: li
         image = decode_image(bytes(content[:end] if end < len(content) else content), name="a")
         for kind in KINDS:
             assert kind(image).shape == (kind.channels, 28, 28)
+
+
+def test_a_tiff_whose_entries_are_of_any_type_gives_a_picture_or_a_typed_error() -> None:
+    whole = saved(drawing("cross").convert("RGB"), "TIFF")
+    (first,) = struct.unpack_from("<I", whole, 4)
+    (entries,) = struct.unpack_from("<H", whole, first)
+    for entry in range(entries):
+        for kind in range(20):
+            content = bytearray(whole)
+            struct.pack_into("<H", content, first + 2 + 12 * entry + 2, kind)
+            with suppress(ServiceError):
+                decode_image(bytes(content), name="a")

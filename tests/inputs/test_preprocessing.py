@@ -187,6 +187,12 @@ def test_the_faintest_ink_still_counts() -> None:
     assert torch.equal(DRAWING(faint), DRAWING(drawing("cross")))
 
 
+def test_a_smudge_on_the_paper_does_not_move_the_drawing() -> None:
+    smudged = on_paper("cross", 40, 40, 40, 40)
+    ImageDraw.Draw(smudged).rectangle([2, 2, 9, 9], fill=155)
+    assert torch.equal(DRAWING(smudged), DRAWING(drawing("cross")))
+
+
 def test_one_pixel_of_ink_is_a_drawing() -> None:
     image = Image.new("L", (30, 30), 255)
     image.putpixel((4, 20), 0)

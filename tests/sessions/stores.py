@@ -75,7 +75,9 @@ def session(clock: FakeClock, *, tenant: str = "ann", lives: timedelta = timedel
 def content(kept: Session) -> tuple[object, ...]:
     """Everything in a session, comparable; a store may give an equal session in place of the same one."""
     revision = kept.revision
-    weights = {name: (value.dtype, tuple(value.shape), value.cpu().numpy().tobytes()) for name, value in revision.weights.items()}
+    weights = tuple(
+        (name, value.dtype, tuple(value.shape), value.cpu().numpy().tobytes()) for name, value in sorted(revision.weights.items())
+    )
     plain = (revision.number, revision.weights_digest, revision.labels, revision.shots, revision.scope, revision.steps)
     measured = (revision.losses, revision.leave_one_out_accuracy)
     return (kept.id, kept.tenant, kept.name, kept.model, kept.weights_sha256, kept.created_at, kept.expires_at, weights, plain, measured)
