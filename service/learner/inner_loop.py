@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from service.learner.losses import cross_entropy
-from service.learner.parameters import Params, gradients, trainable
+from service.learner.parameters import Params, gradients, separate, trainable
 from service.learner.recipe import Recipe
 
 # 0: nothing flows back to the start (serving). 1: the steps count as constants. 2: through the steps.
@@ -54,7 +54,7 @@ def inner_loop(start: Start, *, order: Order = 0) -> Iterator[Params]:
     moved = start.moved
     for _ in itertools.count():
         with torch.enable_grad():
-            moved = trainable(moved) if order == 0 else moved
+            moved = trainable(moved) if order == 0 else separate(moved)
             slopes = gradients(start.loss(moved), moved, create_graph=order == 2)
             moved = {name: value - start.step_sizes[name] * slopes[name] for name, value in moved.items()}
         yield moved

@@ -19,6 +19,14 @@ def trainable(params: Params) -> dict[str, Tensor]:
     return {name: value.detach().requires_grad_() for name, value in params.items()}
 
 
+def separate(params: Params) -> dict[str, Tensor]:
+    """Give the same values as new nodes of the same graph.
+
+    Differentiating by one of them then stops there, even where it was made from another: a prototype head from the body.
+    """
+    return {name: value.view_as(value) if value.requires_grad else value.detach().requires_grad_() for name, value in params.items()}
+
+
 def detached(params: Params) -> dict[str, Tensor]:
     """Give the same values without a graph."""
     return {name: value.detach() for name, value in params.items()}
