@@ -1,5 +1,6 @@
 """A recipe says how the inner loop adapts: a value, stored in the manifest, never code."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -47,8 +48,8 @@ class Recipe:
             raise ValueError(
                 f"a zero head moves the body only from the second step on; expected steps_default >= 2, got {self.steps_default}"
             )
-        if self.step_size <= 0:
-            raise ValueError(f"expected a positive step_size, got {self.step_size}")
+        if not 0 < self.step_size < math.inf:
+            raise ValueError(f"expected a positive, finite step_size, got {self.step_size}")
 
     @property
     def moves_body(self) -> bool:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Encoder
@@ -24,10 +24,25 @@ def build(kind: str, options: Mapping[str, Any]) -> Encoder:
     unknown = sorted(set(options) - set(accepted))
     if unknown:
         raise ValueError(f"encoder {kind!r} has no option {', '.join(unknown)}; expected among {accepted}")
+    for name, accepts in get_type_hints(architecture).items():
+        if name in options and not _accepted(options[name], accepts):
+            raise ValueError(f"encoder {kind!r}: expected {name} to be {_described(accepts)}, got {options[name]!r}")
     try:
         return architecture(**options)
     except TypeError as error:
         raise ValueError(f"encoder {kind!r} cannot be built: {error}") from error
+
+
+def _accepted(value: object, accepts: Any) -> bool:
+    """Whether a value is one of a `Literal`, or of a plain type; True and False are no numbers."""
+    choices = get_args(accepts) or (accepts,)
+    return value in choices if get_origin(accepts) is Literal else isinstance(value, choices) and not isinstance(value, bool)
+
+
+def _described(accepts: Any) -> str:
+    if get_origin(accepts) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(accepts)))
+    return str(getattr(accepts, "__name__", accepts))
 
 
 def describe(encoder: Encoder) -> dict[str, Any]:

@@ -40,6 +40,10 @@ class Conv4:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built; raises ValueError."""
+        sizes = {"channels": self.channels, "size": self.size, "width": self.width, "groups": self.groups, "projection": self.projection}
+        for name, value in sizes.items():
+            if value is not None and value < 1:
+                raise ValueError(f"expected a positive {name}, got {value}")
         if self._last_side < 1:
             raise ValueError(f"expected pictures of at least 16 pixels for four halvings, got {self.size}")
         if self.norm == "group" and self.width % self.groups:
