@@ -1,0 +1,36 @@
+from typing import Any
+
+import pytest
+
+from service.learner.encoders.architectures import build, describe
+from service.learner.encoders.conv4 import Conv4
+from service.learner.encoders.encoder import Encoder
+from service.learner.encoders.mlp import Mlp
+
+ENCODERS = [Conv4(width=32, norm="group", projection=64, channels=3), Conv4(), Mlp(inputs=5, layers=3, activation="softplus")]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS, ids=str)
+def test_what_describes_an_encoder_builds_it_again(encoder: Encoder) -> None:
+    options = describe(encoder)
+    assert build(options.pop("kind"), options) == encoder
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "says"),
+    [
+        ("resnet99", {}, r"kind among \['conv4', 'mlp'\], got 'resnet99'"),
+        ("conv4", {"widht": 64}, "no option widht; expected among .*'width'"),
+        ("conv4", {"norm": "layer"}, "norm to be one of 'batch', 'group', 'none', got 'layer'"),
+        ("conv4", {"downsample": "max"}, "downsample to be one of 'stride', 'pool', got 'max'"),
+        ("conv4", {"activation": "tanh"}, "activation to be one of 'relu', 'softplus', got 'tanh'"),
+        ("conv4", {"width": "64"}, "width to be int, got '64'"),
+        ("conv4", {"width": True}, "width to be int, got True"),
+        ("conv4", {"projection": 1.5}, "projection to be int"),
+        ("conv4", {"width": 12, "norm": "group"}, "8 groups divide"),
+        ("mlp", {}, "cannot be built: .*'inputs'"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_and_says_what_is_accepted(kind: str, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        build(kind, options)

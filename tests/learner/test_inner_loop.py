@@ -1,0 +1,101 @@
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from service.learner.inner_loop import Order, Start, inner_loop, rate_name, step_sizes
+from service.learner.recipe import Recipe
+from tests.learner.tasks import distance, labels_of
+
+SHOTS = (1, 3, 2)
+RATES = {"head.weight": 0.5, "head.bias": 0.1}
+
+
+def head_task(generator: torch.Generator, *, requires_grad: bool = False) -> Start:
+    """A linear softmax head over random features [6, 4] of three classes."""
+    labels = labels_of(SHOTS)
+    return Start(
+        moved={
+            "head.weight": torch.randn(3, 4, generator=generator).requires_grad_(requires_grad),
+            "head.bias": torch.randn(3, generator=generator).requires_grad_(requires_grad),
+        },
+        fixed={},
+        features=torch.randn(len(labels), 4, generator=generator),
+        labels=labels,
+        weights=torch.full((len(labels),), 1 / len(labels)),
+        logits=lambda moved, features: features @ moved["head.weight"].T + moved["head.bias"],
+        step_sizes={name: torch.tensor(rate) for name, rate in RATES.items()},
+    )
+
+
+def by_hand(start: Start, steps: int) -> tuple[Tensor, Tensor]:
+    """Gradient descent on a softmax head, with the gradient in closed form: (softmax − one-hot) · features."""
+    weight, bias = start.moved["head.weight"].detach(), start.moved["head.bias"].detach()
+    target = torch.nn.functional.one_hot(start.labels, len(bias))
+    for _ in range(steps):
+        residual = ((start.features @ weight.T + bias).softmax(dim=1) - target) / len(target)
+        weight, bias = weight - RATES["head.weight"] * residual.T @ start.features, bias - RATES["head.bias"] * residual.sum(dim=0)
+    return weight, bias
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("steps", [1, 4])
+def test_every_step_is_gradient_descent_in_closed_form(order: Order, steps: int, generator: torch.Generator) -> None:
+    start = head_task(generator, requires_grad=True)
+    trail = list(itertools.islice(inner_loop(start, order=order), steps))
+    for count, moved in enumerate(trail, start=1):
+        weight, bias = by_hand(start, count)
+        assert distance(moved["head.weight"], weight) < 1e-6
+        assert distance(moved["head.bias"], bias) < 1e-6
+
+
+def test_serving_cuts_the_graph_and_training_keeps_it(generator: torch.Generator) -> None:
+    start = head_task(generator, requires_grad=True)
+    served, *trained = [next(inner_loop(start, order=order)) for order in (0, 1, 2)]
+    (served_slope,) = torch.autograd.grad(start.loss(served), start.moved["head.bias"], allow_unused=True)
+    assert served_slope is None
+    for moved in trained:
+        (slope,) = torch.autograd.grad(start.loss(moved), start.moved["head.bias"])
+        assert slope.abs().max() > 0
+
+
+def test_the_first_order_treats_the_steps_as_constants(generator: torch.Generator) -> None:
+    start = head_task(generator, requires_grad=True)
+    moved = list(itertools.islice(inner_loop(start, order=1), 3))[-1]
+    slopes = torch.autograd.grad(moved["head.weight"].sum(), start.moved["head.weight"])
+    assert torch.equal(slopes[0], torch.ones(3, 4))
+
+
+def test_serving_works_where_gradients_are_off(generator: torch.Generator) -> None:
+    start = head_task(generator)
+    with torch.no_grad():
+        moved = next(inner_loop(start))
+    assert distance(moved["head.weight"], by_hand(start, 1)[0]) < 1e-6
+
+
+def test_the_start_is_left_as_it_was(generator: torch.Generator) -> None:
+    start = head_task(generator)
+    before = {name: value.clone() for name, value in start.moved.items()}
+    list(itertools.islice(inner_loop(start), 3))
+    assert all(torch.equal(start.moved[name], before[name]) for name in before)
+
+
+def test_a_constant_step_size_serves_every_parameter() -> None:
+    sizes = step_sizes({}, Recipe(step_size=0.25), ["head.weight", "head.bias"])
+    assert {name: value.item() for name, value in sizes.items()} == {"head.weight": 0.25, "head.bias": 0.25}
+
+
+def test_learned_step_sizes_are_exponentials_of_their_own_logarithms() -> None:
+    recipe = Recipe(rates="per_layer", learn_rates=True)
+    params = {"rate.head.weight": torch.tensor(0.5).log(), "rate.head.bias": torch.tensor(2.0).log()}
+    sizes = step_sizes(params, recipe, ["head.weight", "head.bias"])
+    assert sizes["head.weight"].item() == pytest.approx(0.5)
+    assert sizes["head.bias"].item() == pytest.approx(2.0)
+
+
+def test_one_learned_step_size_is_shared_by_all() -> None:
+    recipe = Recipe(rates="one", learn_rates=True)
+    assert {rate_name(recipe, name) for name in ("head.weight", "encoder.layer1.bias")} == {"rate.all"}
+    sizes = step_sizes({"rate.all": torch.tensor(3.0).log()}, recipe, ["head.weight", "encoder.layer1.bias"])
+    assert [value.item() for value in sizes.values()] == pytest.approx([3.0, 3.0])
