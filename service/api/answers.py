@@ -61,7 +61,7 @@ def served_model(served: Served, catalog: Catalog) -> wire.ModelInfo:
     return wire.ModelInfo(
         name=manifest.name,
         version=manifest.version,
-        default=catalog.default is not None and catalog.find(None) is served,
+        default=catalog.is_default(served),
         status="serving",
         weights_sha256=manifest.weights.sha256,
         input=stored["input"],

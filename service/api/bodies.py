@@ -10,6 +10,7 @@ from typing import TypeVar
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
@@ -167,7 +168,8 @@ def _once(fields: Sequence[tuple[str, object]]) -> dict[str, object]:
 
 async def _from_zip(request: Request, limits: Limits) -> Body:
     """Read class folders; beside a `queries` folder they may stand in a `support` folder."""
-    files = list(read_zip(await request.body(), max_bytes=limits.unpacked_bytes))
+    content = await request.body()
+    files = await run_in_threadpool(lambda: list(read_zip(content, max_bytes=limits.unpacked_bytes)))
     queries = [file for file in files if _is_query(file.path)]
     support = by_class(file for file in files if not _is_query(file.path))
     return Body(

@@ -46,6 +46,11 @@ class Catalog:
     refused: Sequence[Refused]
     default: str | None
 
+    def is_default(self, served: Served) -> bool:
+        """Whether requests that name no meta-model get this one."""
+        highest = [each for each in self.served if each.manifest.name == self.default][-1:]
+        return any(each is served for each in highest)
+
     def find(self, reference: str | None) -> Served:
         """Give a meta-model by `name`, the highest version that serves, or `name@version`; the default for None.
 
@@ -71,7 +76,7 @@ class Catalog:
 def load_catalog(store: Path, *, device: torch.device, default: str) -> Catalog:
     """Load every meta-model of a store onto the device; a damaged one is refused and logged, the others serve.
 
-    The default is the named one, else the only one there is.
+    The default is the named one, damaged or not, when the store has it; else the only one there is.
     """
     served, refused = [], []
     for folder in versions(store):
@@ -83,8 +88,8 @@ def load_catalog(store: Path, *, device: torch.device, default: str) -> Catalog:
         else:
             served.append(Served(stored.manifest, _on_device(stored.model, device)))
             log.info("model loaded", model=served[-1].reference, device=str(device))
-    names = list(dict.fromkeys(each.manifest.name for each in served))
-    fallback = names[0] if len(names) == 1 else None
+    names = {each.manifest.name for each in served} | {each.name for each in refused}
+    fallback = next(iter(names)) if len(names) == 1 else None
     return Catalog(served, refused, default if default in names else fallback)
 
 

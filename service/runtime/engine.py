@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from service.errors import AdaptationDivergedError
+from service.errors import AdaptationDivergedError, UnusableVectorError
 from service.learner import heads
 from service.learner.batched_heads import adapt_heads
 from service.learner.episodes import Support
@@ -81,8 +81,8 @@ class Engine:
             adapted = self._adapt_bodies(model, tasks) if model.recipe.moves_body else self._adapt_heads(model, tasks, embedded)
             return [_judged(each, support) for each, support in zip(adapted, embedded, strict=True)]
 
-    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked]:
-        """Rank the classes of each task's queries."""
+    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked | UnusableVectorError]:
+        """Rank the classes of each task's queries; a task with numbers too large to score is an error in its place."""
         with torch.no_grad():
             if model.recipe.moves_body:
                 moved = [replace(model, params={**model.params, **task.params}) for task in tasks]
@@ -121,6 +121,10 @@ def _judged(adapted: Adapted, embedded: Support) -> Fitted | AdaptationDivergedE
     return Fitted(adapted, digest(adapted.params), leave_one_out_accuracy(embedded.inputs, embedded.labels, embedded.way))
 
 
-def _ranked(logits: Tensor, top: int) -> Ranked:
+def _ranked(logits: Tensor, top: int) -> Ranked | UnusableVectorError:
+    if not torch.isfinite(logits).all():
+        return UnusableVectorError(
+            "a query's numbers are so large that its scores became NaN or infinite; scale them down", field="queries"
+        )
     scores, rows = logits.softmax(dim=1).topk(min(top, logits.shape[1]), dim=1)
     return Ranked(rows.tolist(), scores.tolist())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from service.errors import AdaptationDivergedError
+from service.errors import AdaptationDivergedError, UnusableVectorError
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Encoder
 from service.learner.encoders.mlp import Mlp
@@ -44,8 +44,15 @@ def adapt_task(model: MetaModel, shots: Sequence[int], steps: int, generator: to
     return AdaptTask(Support(inputs(model.encoder, len(labels), generator), labels, len(shots)), steps)
 
 
-def probabilities(ranked: Ranked, way: int) -> Tensor:
+def scored(found: Ranked | UnusableVectorError) -> Ranked:
+    """What was found, which must not be an error."""
+    assert isinstance(found, Ranked)
+    return found
+
+
+def probabilities(found: Ranked | UnusableVectorError, way: int) -> Tensor:
     """Put ranked scores back under their classes [M, way]."""
+    ranked = scored(found)
     rows = torch.tensor(ranked.rows)
     return torch.zeros(len(rows), way).scatter(1, rows, torch.tensor(ranked.scores))
 
@@ -62,7 +69,7 @@ class GatedEngine(Engine):
         self._wait(len(tasks))
         return Engine.adapt(self, model, tasks)
 
-    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked]:
+    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked | UnusableVectorError]:
         self._wait(len(tasks))
         return Engine.predict(self, model, tasks)
 

@@ -76,6 +76,15 @@ def test_the_only_model_is_the_default_when_the_named_one_is_not_there(tmp_path:
     assert catalog(tmp_path, default="omniglot").find(None).reference == "tiny@1"
 
 
+def test_a_damaged_default_is_not_replaced_by_another_model(tmp_path: Path) -> None:
+    (write_tiny(tmp_path, "omniglot") / "weights.safetensors").unlink()
+    write_tiny(tmp_path, "other")
+    found = catalog(tmp_path, default="omniglot")
+    with pytest.raises(ModelRefusedError):
+        found.find(None)
+    assert not found.is_default(found.find("other"))
+
+
 def test_without_a_default_a_name_is_asked_for(tmp_path: Path) -> None:
     write_tiny(tmp_path, "first")
     write_tiny(tmp_path, "second")

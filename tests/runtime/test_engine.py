@@ -11,7 +11,7 @@ from service.learner.recipe import Recipe
 from service.runtime.engine import ENCODER_CHUNK, AdaptTask, Engine, Fitted, PredictTask
 from service.sessions.session import digest
 from tests.learner.tasks import distance
-from tests.runtime.tasks import MODELS, adapt_task, inputs, probabilities
+from tests.runtime.tasks import MODELS, adapt_task, inputs, probabilities, scored
 from tests.tiny import tiny_model
 
 ENGINE = Engine(torch.device("cpu"))
@@ -98,7 +98,7 @@ def test_the_best_classes_come_first_and_no_more_than_asked(generator: torch.Gen
     model = MODELS["head"]
     (known,) = fitted(model, adapt_task(model, [2] * 6, 3, generator))
     queries = inputs(model.encoder, 9, generator)
-    full, three, many = ENGINE.predict(model, [PredictTask(known.adapted.params, queries, top) for top in (6, 3, 100)])
+    full, three, many = map(scored, ENGINE.predict(model, [PredictTask(known.adapted.params, queries, top) for top in (6, 3, 100)]))
     assert [len(row) for row in three.rows] == [3] * 9
     assert [row[:3] for row in full.rows] == three.rows
     assert many == full
@@ -115,6 +115,13 @@ def test_a_huge_step_size_diverges_for_those_who_take_a_step(generator: torch.Ge
     for found, task in ((first, tasks[0]), (last, tasks[2])):
         assert isinstance(found, Fitted)
         assert_same_fit(found, *fitted(model, task))
+
+
+def test_an_infinite_loss_is_refused_though_the_weights_are_finite(generator: torch.Generator) -> None:
+    model = tiny_model(Mlp(6), Recipe(head="zero", step_size=1e20, steps_max=1))
+    task = adapt_task(model, [5, 5], 1, generator)
+    (found,) = ENGINE.adapt(model, [replace(task, support=replace(task.support, inputs=1e10 * task.support.inputs))])
+    assert isinstance(found, AdaptationDivergedError)
 
 
 @pytest.mark.parametrize("model", [MODELS["head, of vectors"], tiny_model(Mlp(6), Recipe(scope="all", step_size=0.1, steps_max=10))])

@@ -78,9 +78,18 @@ def test_labels_become_rows_of_the_sorted_classes() -> None:
     numbers = {"b": [1.0, 2.0], "a": [3.0, 4.0], "c": [5.0, 6.0]}
     examples = [Labelled(label, RawInput(label, numbers[label])) for label in "bacab"]
     support = decode_support(examples, Classes(("a", "b", "c"), (2, 2, 1)), VectorInput(2), LIMITS)
-    assert support.labels.tolist() == [1, 0, 2, 0, 1]
-    assert support.inputs.tolist() == [numbers[label] for label in "bacab"]
+    assert support.labels.tolist() == [0, 0, 1, 1, 2]
+    assert support.inputs.tolist() == [numbers[label] for label in "aabbc"]
     assert support.way == 3
+
+
+def test_the_order_of_examples_does_not_change_the_support_set() -> None:
+    examples = [Labelled(label, RawInput(label, [float(number), -1.0])) for label, number in zip("babab", range(5), strict=True)]
+    classes = Classes(("a", "b"), (2, 3))
+    one = decode_support(examples, classes, VectorInput(2), LIMITS)
+    other = decode_support(examples[::-1], classes, VectorInput(2), LIMITS)
+    assert torch.equal(one.inputs, other.inputs)
+    assert torch.equal(one.labels, other.labels)
 
 
 def test_the_first_example_that_cannot_be_used_is_named() -> None:
