@@ -128,8 +128,16 @@ def _square_around(ink: Pixels, margin: float) -> Pixels:
 
 
 def _scaled(square: Pixels, size: int) -> NDArray[Any]:
-    """Scale to [size, size] by averaging; in whole numbers, unless strokes are so thin that those would lose them."""
+    """Scale to [size, size] by averaging; strokes so thin that Pillow rounds or drops them are averaged exactly."""
     scaled = np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BOX))
     if scaled.max() >= FAINTEST_INK:
         return scaled
-    return np.asarray(Image.fromarray(square.astype(np.float32)).resize((size, size), Image.Resampling.BOX))
+    shares = _shares(len(square), size)
+    return shares @ square @ shares.T
+
+
+def _shares(side: int, size: int) -> NDArray[np.float32]:
+    """How much of each of `side` pixels lies in each of `size` equal parts of them: [size, side]."""
+    edges, pixels = np.linspace(0, side, size + 1)[:, None], np.arange(side)
+    overlap = np.minimum(edges[1:], pixels + 1) - np.maximum(edges[:-1], pixels)
+    return overlap.clip(min=0).astype(np.float32)

@@ -3,7 +3,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageOps
@@ -204,12 +204,22 @@ def test_hair_thin_strokes_are_not_blank() -> None:
     assert likeness(DRAWING(thin), DRAWING(bold)) > 0.5
 
 
+@pytest.mark.parametrize("upright", [True, False])
+def test_a_line_of_one_pixel_is_seen_at_any_length(upright: bool) -> None:
+    for length in range(20, 600, 13):
+        line = ImageOps.expand(Image.new("L", (1, length), 0), 30, fill=255)
+        tensor = DRAWING(line if upright else line.transpose(Image.Transpose.ROTATE_90))[0]
+        across = (tensor >= 128).nonzero()[:, int(upright)]
+        assert int(across.max() - across.min()) <= 3, length
+
+
 def test_a_very_long_drawing_needs_little_memory() -> None:
     image = Image.new("L", (1_000_000, 3), 255)
     ImageDraw.Draw(image).line([(1000, 1), (999_000, 1)], fill=0)
     tensor = DRAWING(image)
     rows = tensor[0].amax(dim=1).nonzero().flatten().tolist()
-    assert (int(tensor.max()), len(rows)) == (255, 1)
+    assert int(tensor.max()) == 255
+    assert len(rows) <= 2
 
 
 def test_a_photo_is_kept_whole() -> None:
@@ -230,6 +240,7 @@ KINDS = [DRAWING, Preprocessing("photo"), Preprocessing("photo", channels=3, siz
 EIGHT_BITS = [mode for mode in MODES if not mode.startswith("I;16")]
 
 
+@example("1", (3, 400), DRAWING, b"\xe0\xe0\xa0")
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(EIGHT_BITS), st.sampled_from(SIZES), st.sampled_from(KINDS), st.binary(min_size=1, max_size=64))
 def test_every_mode_and_size_gives_a_tensor_or_a_typed_error(mode: str, size: tuple[int, int], kind: Preprocessing, noise: bytes) -> None:

@@ -7,7 +7,7 @@ from service.errors import AdaptationDivergedError
 from service.learner.encoders.mlp import Mlp
 from service.learner.leave_one_out import leave_one_out_accuracy
 from service.learner.meta_model import MetaModel, adapt, predict
-from service.learner.recipe import Recipe
+from service.learner.recipe import Recipe, Scope
 from service.runtime.engine import ENCODER_CHUNK, AdaptTask, Engine, Fitted, PredictTask
 from service.sessions.session import digest
 from tests.learner.tasks import distance
@@ -117,8 +117,9 @@ def test_a_huge_step_size_diverges_for_those_who_take_a_step(generator: torch.Ge
         assert_same_fit(found, *fitted(model, task))
 
 
-def test_an_infinite_loss_is_refused_though_the_weights_are_finite(generator: torch.Generator) -> None:
-    model = tiny_model(Mlp(6), Recipe(head="zero", step_size=1e20, steps_max=1))
+@pytest.mark.parametrize("scope", ["head", "all"])
+def test_an_infinite_loss_is_refused_though_the_weights_are_finite(scope: Scope, generator: torch.Generator) -> None:
+    model = tiny_model(Mlp(6), Recipe(scope=scope, head="per_class", way=2, step_size=1e20, steps_max=1))
     task = adapt_task(model, [5, 5], 1, generator)
     (found,) = ENGINE.adapt(model, [replace(task, support=replace(task.support, inputs=1e10 * task.support.inputs))])
     assert isinstance(found, AdaptationDivergedError)
