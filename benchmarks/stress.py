@@ -57,7 +57,7 @@ def with_margin(drawing: Image.Image, share: float) -> Image.Image:
     """Crop to the ink, then put paper around it: a share of the longer side on each side."""
     grey = drawing.convert("L")
     ink = grey.crop(ImageOps.invert(grey).getbbox())
-    return ImageOps.expand(ink, border=max(1, round(share * max(ink.size))), fill=255)
+    return ImageOps.expand(ink, border=round(share * max(ink.size)), fill=255)
 
 
 def transparent(drawing: Image.Image) -> Image.Image:
