@@ -18,6 +18,7 @@ from service.learner.parameters import Params, detached, trainable
 from service.learner.statistics import episode_statistics, measure
 from service.training.augmentation import augment
 from service.training.checkpoint import Best, Checkpoint, load_checkpoint, save_checkpoint
+from service.training.demands import require_enough
 from service.training.evaluate import Judged, evaluate
 from service.training.options import Optimiser, TrainOptions
 
@@ -59,10 +60,13 @@ def meta_train(
 
     Raises:
         BadCheckpointError: nothing to resume from, or another configuration.
+        BadDataError: fewer classes or images than the configuration asks for.
     """
+    require_enough(options, data)
     torch.set_num_threads(options.threads)
     state = load_checkpoint(run, options) if resume else _fresh(options)
-    params = trainable(state.params)
+    # A copy, because the optimiser works in place and the average of a fresh run starts from the same tensors.
+    params = trainable({name: value.clone() for name, value in state.params.items()})
     optimiser = _optimiser(params, options.optimiser)
     if state.optimiser:
         optimiser.load_state_dict(state.optimiser)

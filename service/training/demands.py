@@ -1,0 +1,53 @@
+"""What a configuration asks of its data, checked before the first meta-step rather than when an episode happens to miss it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from service.errors import BadDataError
+from service.learner.episodes import ClassInputs
+from service.training.options import TrainOptions
+
+
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """One table of the configuration, the part of the data it draws on, and what an episode of it may need at most."""
+
+    table: str
+    part: str
+    way: int
+    shot: int
+    queries: int
+
+
+def require_enough(options: TrainOptions, data: Mapping[str, ClassInputs]) -> None:
+    """Hold the data against every table that episodes are drawn by.
+
+    Raises:
+        BadDataError: fewer classes than the way, or a class with fewer images than shots and queries together.
+    """
+    for demand in _demands(options):
+        _check(demand, data[demand.part])
+
+
+def _demands(options: TrainOptions) -> Iterator[_Demand]:
+    for number, stage in enumerate(options.stages, start=1):
+        yield _Demand(f"[[stages]] {number}", "train", stage.way[1], stage.shot[1], stage.queries)
+    how, final = options.validation, options.final
+    yield _Demand("[validation]", "validation", how.way, how.shot, how.queries)
+    # The evaluation table leaves out larger ways, but a meta-model without any row could not be served.
+    yield _Demand("[final]", "test", min(final.ways), max(final.shots), final.queries)
+
+
+def _check(demand: _Demand, classes: ClassInputs) -> None:
+    if len(classes) < demand.way:
+        raise BadDataError(
+            f"{demand.table} of the configuration asks for {demand.way} {demand.part} classes, got {len(classes)};"
+            " add classes or lower the way"
+        )
+    needed, smallest = demand.shot + demand.queries, min(range(len(classes)), key=classes.size)
+    if classes.size(smallest) < needed:
+        raise BadDataError(
+            f"{demand.table} of the configuration asks for {needed} images of every {demand.part} class ({demand.shot} shots and"
+            f" {demand.queries} queries), got {classes.size(smallest)} of {classes.names[smallest]!r};"
+            " add images, remove the class, or lower shots or queries"
+        )
