@@ -68,18 +68,19 @@ def load_checkpoint(run: Path, options: TrainOptions) -> Checkpoint:
     path = run / FILENAME
     try:
         state = torch.load(path, weights_only=True)
+        config, made_with, best = state.pop("config"), state.pop("torch"), state.pop("best")
+        checkpoint = Checkpoint(**state, best=None if best is None else Best(**best))
     except FileNotFoundError:
         raise BadCheckpointError(f"{path}: expected a checkpoint to resume from, found none; start without --resume") from None
     except Exception as error:
         raise BadCheckpointError(f"{path}: the checkpoint cannot be read ({error}); start without --resume") from error
-    if state.pop("config") != fingerprint(options):
+    if config != fingerprint(options):
         raise BadCheckpointError(f"{path}: the configuration has changed since; restore it, or start without --resume")
-    if (made_with := state.pop("torch")) != str(torch.__version__):
+    if made_with != str(torch.__version__):
         raise BadCheckpointError(
             f"{path}: made with torch {made_with}, this is {torch.__version__}; a run continues bit for bit only with the same"
         )
-    best = state.pop("best")
-    return Checkpoint(**state, best=None if best is None else Best(**best))
+    return checkpoint
 
 
 def fingerprint(options: TrainOptions) -> str:
