@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from service.errors import BadConfigError
 from service.inputs.preprocessing import Preprocessing
@@ -12,12 +12,23 @@ from service.learner.encoders.architectures import build
 from service.learner.encoders.encoder import Encoder
 from service.learner.presets import PRESETS, Preset
 from service.learner.recipe import Recipe
+from service.registry.manifest import NAME
+
+RECIPE = TypeAdapter(Recipe)
 
 
 class Options(BaseModel):
     """A frozen table of the configuration that refuses keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_are_known(cls, table: Any) -> Any:
+        unknown = sorted(set(table) - set(cls.model_fields)) if isinstance(table, dict) else []
+        if unknown:
+            raise ValueError(f"no key {', '.join(map(repr, unknown))}; expected among {list(cls.model_fields)}")
+        return table
 
 
 class OmniglotData(Options):
@@ -101,8 +112,8 @@ class Validation(Options):
 class Final(Options):
     """The evaluation table that goes into the manifest."""
 
-    ways: tuple[int, ...] = (5, 20)
-    shots: tuple[int, ...] = (1, 5)
+    ways: tuple[Annotated[int, Field(ge=2)], ...] = Field((5, 20), min_length=1)
+    shots: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5), min_length=1)
     episodes: int = Field(10_000, ge=2)
     queries: int = Field(5, ge=1)
 
@@ -110,7 +121,7 @@ class Final(Options):
 class TrainOptions(Options):
     """The whole file."""
 
-    name: str
+    name: Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
     preset: str = "proto-anil"
     seed: int = Field(0, ge=0)
     threads: int = Field(2, ge=1, description="torch threads; part of what makes a run repeatable")
@@ -134,12 +145,18 @@ class TrainOptions(Options):
                 f"scope {recipe.scope!r} moves the body, and batch norm's frozen statistics would not fit the moved weights;"
                 " use norm = 'group' in [encoder], or scope = 'head' in [recipe]"
             )
-        if recipe.way is not None and any(stage.way != (recipe.way, recipe.way) for stage in self.stages):
-            raise ValueError(f"a per_class head serves {recipe.way} classes only; set way = [{recipe.way}, {recipe.way}] in every stage")
+        if recipe.way is not None and not self._only_way(recipe.way):
+            raise ValueError(
+                f"a per_class head serves {recipe.way} classes only; set way = [{recipe.way}, {recipe.way}] in every stage,"
+                f" way = {recipe.way} in [validation], and have {recipe.way} among ways in [final]"
+            )
         wanted = (self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size)
         if encoder.input_shape != wanted:
             raise ValueError(f"[preprocessing] gives inputs of shape {wanted}, but [encoder] takes {encoder.input_shape}")
         return self
+
+    def _only_way(self, way: int) -> bool:
+        return all(stage.way == (way, way) for stage in self.stages) and self.validation.way == way and way in self.final.ways
 
     @property
     def algorithm(self) -> Preset:
@@ -172,7 +189,10 @@ def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     unknown = sorted(set(changes) - set(accepted))
     if unknown:
         raise ValueError(f"[recipe] has no key {', '.join(unknown)}; expected among {list(accepted)}")
-    return Recipe(**{**{name: getattr(recipe, name) for name in accepted}, **changes})
+    try:
+        return RECIPE.validate_python({**{name: getattr(recipe, name) for name in accepted}, **changes})
+    except ValidationError as error:
+        raise ValueError(f"[recipe] {_mistakes(error)}") from None
 
 
 def read_options(path: Path) -> TrainOptions:
@@ -190,5 +210,13 @@ def read_options(path: Path) -> TrainOptions:
     try:
         return TrainOptions.model_validate(table)
     except ValidationError as error:
-        mistakes = [f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors(include_url=False)]
-        raise BadConfigError(f"{path}: " + "; ".join(mistakes)) from error
+        raise BadConfigError(f"{path}: {_mistakes(error)}") from error
+
+
+def _mistakes(error: ValidationError) -> str:
+    """Say where each mistake is, and what is wrong with it; one about the whole table has no place of its own."""
+    mistakes = []
+    for each in error.errors(include_url=False):
+        place, what = ".".join(map(str, each["loc"])), each["msg"].removeprefix("Value error, ")
+        mistakes.append(f"{place}: {what}" if place else what)
+    return "; ".join(mistakes)
