@@ -1,0 +1,151 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from service.registry.read import read
+from service.training.checkpoint import FILENAME, load_checkpoint
+from service.training.options import read_options
+from tests.cli.conftest import Command
+
+META_STEPS = 400
+
+CONFIG = f"""
+name = "tiny"
+threads = 1
+
+[data]
+source = "glyphs"
+classes = 10
+drawings = 4
+rotations = false
+
+[preprocessing]
+size = 16
+
+[encoder]
+kind = "conv4"
+width = 4
+size = 16
+
+[[stages]]
+steps = {META_STEPS}
+way = [3, 3]
+queries = 1
+
+[recipe]
+steps_default = 1
+steps_max = 2
+
+[validation]
+every = 20
+episodes = 4
+way = 3
+queries = 1
+
+[final]
+ways = [3]
+shots = [1]
+episodes = 4
+queries = 1
+"""
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def start(config: Path) -> Start:
+    """Starts `innerloop train` on the tiny configuration, in a process of its own, in the configuration's folder."""
+    command = [str(Path(sys.executable).with_name("innerloop")), "train", str(config)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+
+    def run(*options: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*command, *options], cwd=config.parent, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    return run
+
+
+def interrupted(process: subprocess.Popen[str], number: signal.Signals) -> str:
+    """Send a signal once the first validation is told, and give what the process said."""
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith("step "):
+            process.send_signal(number)
+            break
+    rest, errors = process.communicate(timeout=60)
+    assert errors == ""
+    return "".join([*said, rest])
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_leaves_a_checkpoint_that_resume_finishes_from(start: Start, config: Path) -> None:
+    run, options = config.parent / "runs" / "tiny", read_options(config)
+    process = start()
+    said = interrupted(process, signal.SIGINT)
+    assert process.returncode == 130
+    assert f"runs/tiny/{FILENAME} continues with --resume" in said
+    assert 20 <= load_checkpoint(run, options).step < META_STEPS
+    assert not (config.parent / "model_store").exists()
+
+    process = start("--resume")
+    said, errors = process.communicate(timeout=120)
+    assert (process.returncode, errors) == (0, "")
+    assert load_checkpoint(run, options).step == META_STEPS
+    stored = read(config.parent / "model_store" / "tiny" / "1")
+    assert stored.manifest.training.meta_steps == META_STEPS
+    assert "written to model_store/tiny/1" in said
+    assert "# tiny@1" in said
+
+
+@pytest.mark.slow
+def test_a_run_that_is_told_to_stop_leaves_a_checkpoint_too(start: Start, config: Path) -> None:
+    process = start("--run", "elsewhere")
+    interrupted(process, signal.SIGTERM)
+    assert process.returncode == 130
+    assert load_checkpoint(config.parent / "elsewhere", read_options(config)).step < META_STEPS
+
+
+def assert_one_line(result: Result, said: str) -> None:
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit), result.output
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("queries = 1\n\n[recipe]", "querys = 1\n\n[recipe]", "stages.0: no key 'querys'"),
+        ("width = 4", 'width = 4\nnorm = "layer"', "'batch', 'group', 'none'"),
+        ("steps_default = 1", 'steps_default = 1\nscope = "all"', "use norm = 'group' in [encoder]"),
+        ('name = "tiny"', "name = ", "not TOML"),
+        ('"glyphs"\nclasses = 10\ndrawings = 4', '"folder"\npath = "nowhere"', "nowhere: expected a folder or a zip"),
+        ('"glyphs"\nclasses = 10\ndrawings = 4', '"omniglot"', "--data-root"),
+        ("way = [3, 3]", "way = [3, 30]", "[[stages]] 1 of the configuration asks for 30 train classes, got 10"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line_and_status_1(old: str, new: str, said: str, config: Path, command: Command) -> None:
+    assert CONFIG.count(old) == 1
+    config.write_text(CONFIG.replace(old, new), encoding="utf-8")
+    assert_one_line(command("train", config, "--run", config.parent / "run", "--model-store", config.parent / "store"), said)
+
+
+def test_nothing_to_resume_from_is_one_line_and_status_1(config: Path, command: Command) -> None:
+    run = config.parent / "run"
+    assert_one_line(command("train", config, "--run", run, "--resume"), f"{run}/{FILENAME}: expected a checkpoint to resume from")

@@ -1,0 +1,113 @@
+import pytest
+import torch
+from torch import Tensor
+
+from service.training.augmentation import augment
+from service.training.options import Augmentation
+from tests.training.runs import tiny_data
+
+OFF = {"turn": 0.0, "scale": 0.0, "stretch": 0.0, "slant": 0.0, "shift": 0.0, "stroke": 0.0}
+
+
+def only(**strengths: float) -> Augmentation:
+    """One change alone."""
+    return Augmentation(**{**OFF, **strengths})
+
+
+def images() -> Tensor:
+    return tiny_data()["train"].inputs[:12]
+
+
+def seeded(seed: int = 7) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def dot(*, copies: int = 200, side: int = 41) -> Tensor:
+    """Copies of a picture with one bright square right of its middle."""
+    picture = torch.zeros(copies, 1, side, side, dtype=torch.uint8)
+    picture[:, :, 19:22, 29:32] = 255
+    return picture
+
+
+def centres(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the light is: x and y of every picture, in -1..1 from its middle."""
+    axis = (2 * torch.arange(pictures.shape[-1]) + 1) / pictures.shape[-1] - 1
+    mass = pictures.sum(dim=(1, 2, 3))
+    return (pictures.sum(dim=(1, 2)) * axis).sum(dim=1) / mass, (pictures.sum(dim=(1, 3)) * axis).sum(dim=1) / mass
+
+
+def test_all_zero_gives_the_pictures_as_shares_of_255() -> None:
+    assert torch.equal(augment(images(), only(), seeded()), images() / 255)
+
+
+@pytest.mark.parametrize("name", OFF)
+def test_every_change_changes_pictures_and_keeps_their_shape_and_range(name: str) -> None:
+    changed = augment(images(), only(**{name: 0.5}), seeded())
+    assert changed.shape == images().shape
+    assert changed.dtype == torch.float32
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+    assert not torch.allclose(changed, images() / 255, atol=0.05)
+
+
+def test_the_same_generator_gives_the_same_pictures_and_another_others() -> None:
+    first, again, other = (augment(images(), Augmentation(), seeded(seed)) for seed in (7, 7, 8))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other, atol=0.05)
+
+
+def test_a_picture_is_changed_the_same_whatever_the_others_show() -> None:
+    mates = torch.cat([images()[:1], torch.randint(256, (11, 1, 16, 16), dtype=torch.uint8, generator=seeded())])
+    assert torch.equal(augment(mates, Augmentation(), seeded())[0], augment(images(), Augmentation(), seeded())[0])
+
+
+def test_copies_of_one_picture_are_changed_differently() -> None:
+    copies = augment(images()[:1].repeat(12, 1, 1, 1), Augmentation(), seeded())
+    assert len({tuple(copy.flatten().tolist()) for copy in copies}) == 12
+
+
+def test_a_turn_keeps_the_distance_from_the_middle_and_its_angle_within_bounds() -> None:
+    x, y = centres(augment(dot(), only(turn=0.5), seeded()))
+    torch.testing.assert_close(torch.hypot(x, y), torch.full_like(x, centres(dot() / 255)[0][0].item()), atol=0.01, rtol=0)
+    angles = torch.atan2(y, x)
+    assert angles.min() < -0.4
+    assert angles.max() > 0.4
+    assert angles.abs().max() < 0.52
+
+
+def test_a_shift_moves_both_ways_and_no_further_than_asked() -> None:
+    (start, _), (x, y) = centres(dot() / 255), centres(augment(dot(), only(shift=0.2), seeded()))
+    for moved in (x - start, y):
+        assert moved.min() < -0.15
+        assert moved.max() > 0.15
+        assert moved.abs().max() < 0.21
+
+
+def test_a_scale_moves_along_the_ray_by_a_factor_within_bounds() -> None:
+    (start, _), (x, y) = centres(dot() / 255), centres(augment(dot(), only(scale=0.3), seeded()))
+    factors = (x / start).log()
+    assert factors.min() < -0.25
+    assert factors.max() > 0.25
+    assert factors.abs().max() < 0.32
+    assert y.abs().max() < 0.01
+
+
+def test_a_stroke_is_thickened_and_thinned_and_keeps_its_full_strength() -> None:
+    line = torch.zeros(200, 1, 21, 21, dtype=torch.uint8)
+    line[:, :, :, 8:13] = 255
+    restroked = augment(line, only(stroke=1.0), seeded())
+    ink = restroked.sum(dim=(1, 2, 3)) / (line / 255).sum(dim=(1, 2, 3))
+    # A share of a pixel on each side, of a line five pixels wide: up to 7/5, and down by 0.6 of a pixel on each side.
+    assert 1.3 < ink.max() <= 7 / 5
+    assert 1 - 0.6 * 2 / 5 <= ink.min() < 0.85
+    assert torch.allclose(restroked.amax(dim=(1, 2, 3)), torch.ones(200))
+
+
+def test_thinning_never_wipes_out_a_thin_stroke() -> None:
+    thin = torch.zeros(100, 1, 9, 9, dtype=torch.uint8)
+    thin[:, :, :, 4] = 255
+    assert torch.allclose(augment(thin, only(stroke=1.0), seeded()).amax(dim=(1, 2, 3)), torch.ones(100))
+
+
+def test_a_blank_picture_stays_blank_and_finite() -> None:
+    assert torch.equal(augment(torch.zeros(3, 1, 16, 16, dtype=torch.uint8), Augmentation(), seeded()), torch.zeros(3, 1, 16, 16))

@@ -1,0 +1,166 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service.errors import BadConfigError
+from service.learner.encoders.conv4 import Conv4
+from service.learner.presets import PRESETS
+from service.training.options import TrainOptions, read_options
+from tests.training.runs import PER_CLASS, tiny_options
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+MINIMAL = """
+name = "mine"
+
+[data]
+source = "glyphs"
+
+[encoder]
+kind = "conv4"
+
+[[stages]]
+steps = 10
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def assert_refused(path: Path, *said: str) -> None:
+    with pytest.raises(BadConfigError) as refusal:
+        read_options(path)
+    message = refusal.value.message
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    for part in said:
+        assert part in message
+
+
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
+def test_every_committed_configuration_is_valid(config: Path) -> None:
+    options = read_options(config)
+    assert options.name == config.stem
+    assert options.build_recipe().steps_default <= options.build_recipe().steps_max
+
+
+def test_a_minimal_configuration_is_the_default_preset(tmp_path: Path) -> None:
+    options = read_options(written(tmp_path, MINIMAL))
+    assert options.build_recipe() == PRESETS["proto-anil"].recipe
+    assert options.build_encoder() == Conv4()
+    assert options.meta_steps == 10
+
+
+def test_a_recipe_is_the_presets_with_the_files_changes(tmp_path: Path) -> None:
+    options = read_options(written(tmp_path, MINIMAL + "[recipe]\nsteps_max = 50\nstep_size = 3\n"))
+    recipe, preset = options.build_recipe(), PRESETS["proto-anil"].recipe
+    assert (recipe.steps_max, recipe.step_size, type(recipe.step_size)) == (50, 3.0, float)
+    assert (recipe.scope, recipe.head, recipe.steps_default) == (preset.scope, preset.head, preset.steps_default)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (MINIMAL + "[optimizer]\n", ["no key 'optimizer'", "'optimiser'"]),
+        (MINIMAL + "[optimiser]\nlr = 1.0\n", ["optimiser: no key 'lr'", "'learning_rate'"]),
+        (MINIMAL + "shots = 5\n", ["stages.0: no key 'shots'", "'shot'"]),
+        (MINIMAL.replace('"glyphs"', '"glyphs"\nsplit = "background"'), ["data.glyphs: no key 'split'", "'drawings'"]),
+        (MINIMAL.replace('"glyphs"', '"imagenet"'), ["data: ", "'imagenet'", "'omniglot', 'glyphs', 'folder'"]),
+        (MINIMAL.replace('"glyphs"', '"omniglot"\nsplit = "lake"'), ["data.omniglot.split", "'background' or 'vinyals'"]),
+        (MINIMAL + "[preprocessing]\nsice = 28\n", ["preprocessing.sice"]),
+        (MINIMAL + "[recipe]\nsteps = 5\n", ["[recipe] has no key steps", "'steps_default'"]),
+        (MINIMAL + '[recipe]\nscope = "everything"\n', ["[recipe] scope", "'head', 'last_block', 'body' or 'all'"]),
+        (MINIMAL + '[recipe]\nhead = "ridge"\n', ["[recipe] head", "'prototype', 'zero' or 'per_class'"]),
+        (MINIMAL + '[recipe]\nsteps_max = "ten"\n', ["[recipe] steps_max", "integer"]),
+        (MINIMAL + "[recipe]\nsteps_max = 1\n", ["[recipe]", "steps_default <= steps_max, got 5 and 1"]),
+        (MINIMAL.replace('"conv4"', '"conv4"\nwidht = 32'), ["'conv4' has no option widht", "'width'"]),
+        (MINIMAL.replace('"conv4"', '"conv4"\nnorm = "layer"'), ["norm", "'batch', 'group', 'none'"]),
+        (MINIMAL.replace('"conv4"', '"conv5"'), ["'conv5'", "['conv4', 'mlp']"]),
+        ('preset = "reptile"\n' + MINIMAL, ["'reptile'", "['fomaml', 'maml', 'proto-anil', 'protonet']"]),
+        (MINIMAL.replace('"mine"', '"My Model"'), ["name: ", "pattern"]),
+        (MINIMAL.replace("steps = 10", "steps = 0"), ["stages.0.steps", "greater than or equal to 1"]),
+        (MINIMAL + "way = [20, 5]\n", ["stages.0: expected way = [low, high] with 2 <= low <= high, got [20, 5]"]),
+        (MINIMAL + "shot = [0, 5]\n", ["stages.0: expected shot = [low, high] with 1 <= low <= high, got [0, 5]"]),
+        (MINIMAL + "[optimiser]\nlearning_rate = nan\n", ["optimiser.learning_rate"]),
+        (MINIMAL + "[optimiser]\nlearning_rate = inf\n", ["optimiser.learning_rate"]),
+        (MINIMAL + "[final]\nways = []\n", ["final.ways"]),
+        (MINIMAL.split("[[stages]]")[0], ["stages: Field required"]),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_is_accepted(text: str, said: list[str], tmp_path: Path) -> None:
+    assert_refused(written(tmp_path, text), *said)
+
+
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    assert_refused(
+        written(tmp_path, MINIMAL + "[optimiser]\nlearning_rate = -1\n[validation]\nevery = 0\n"), "learning_rate", "; validation"
+    )
+
+
+def test_a_file_that_is_not_there_or_not_toml_is_refused(tmp_path: Path) -> None:
+    assert_refused(tmp_path / "absent.toml", "cannot be read", "check the path")
+    assert_refused(written(tmp_path, "name = "), "not TOML")
+    (tmp_path / "config.toml").write_bytes(b"\xff\xfe")
+    assert_refused(tmp_path / "config.toml", "not TOML")
+
+
+def refusal(**changes: Any) -> str:
+    with pytest.raises(ValidationError) as refused:
+        tiny_options(**changes)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("scope", ["last_block", "body", "all"])
+def test_moving_the_body_on_batch_norm_is_refused_and_on_group_norm_it_is_not(scope: str) -> None:
+    assert "use norm = 'group' in [encoder], or scope = 'head'" in refusal(recipe={"scope": scope})
+    tiny_options(recipe={"scope": scope}, encoder=PER_CLASS["encoder"])
+
+
+@pytest.mark.parametrize("preset", ["maml", "fomaml"])
+def test_a_preset_that_moves_the_body_on_batch_norm_is_refused(preset: str) -> None:
+    assert "moves the body, and batch norm's frozen statistics" in refusal(
+        preset=preset, **{**PER_CLASS, "encoder": {"kind": "conv4", "size": 16}}
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"stages": [{"steps": 2, "way": [4, 5], "queries": 2}]},
+        {"stages": [*PER_CLASS["stages"], {"steps": 2, "way": [10, 10], "queries": 2}]},
+        {"validation": {"way": 20}},
+        {"final": {"ways": [20]}},
+    ],
+)
+def test_a_per_class_head_is_only_ever_asked_for_its_own_way(changes: dict[str, Any]) -> None:
+    tiny_options(preset="maml", **PER_CLASS)
+    assert "a per_class head serves 5 classes only" in refusal(preset="maml", **{**PER_CLASS, **changes})
+
+
+def test_preprocessing_must_give_what_the_encoder_takes() -> None:
+    assert "[preprocessing] gives inputs of shape (1, 28, 28), but [encoder] takes (1, 16, 16)" in refusal(preprocessing={})
+    assert "but [encoder] takes (3, 16, 16)" in refusal(encoder={"kind": "conv4", "size": 16, "channels": 3})
+
+
+def test_every_meta_step_has_its_stage() -> None:
+    options = tiny_options()
+    assert [options.stages.index(options.stage_at(step)) for step in range(options.meta_steps)] == [0] * 4 + [1] * 5
+    with pytest.raises(ValueError, match="beyond the last stage"):
+        options.stage_at(options.meta_steps)
+
+
+def test_options_cannot_be_changed() -> None:
+    options: Any = tiny_options()
+    with pytest.raises(ValidationError, match="frozen"):
+        options.seed = 9
+
+
+def test_a_configuration_survives_its_own_json() -> None:
+    """It is stored in the manifest."""
+    options = tiny_options()
+    assert TrainOptions.model_validate(options.model_dump(mode="json")) == options

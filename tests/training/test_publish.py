@@ -1,0 +1,110 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from service.learner.episodes import EpisodeShape
+from service.learner.meta_model import MetaModel
+from service.registry.read import read
+from service.training.evaluate import evaluate
+from service.training.meta_train import Trained
+from service.training.options import TrainOptions
+from service.training.publish import STEP_SEARCH_EPISODES, evaluation_rows, publish, with_honest_steps
+from tests.tiny import tiny_model
+from tests.training.runs import PER_CLASS, assert_same, tiny_data, tiny_options, train
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    trained = train(tiny_options(), tmp_path_factory.mktemp("run"))
+    assert trained is not None
+    return trained
+
+
+@pytest.fixture
+def published(trained: Trained, tmp_path: Path) -> Path:
+    return publish(tiny_options(), trained, tiny_data(), tmp_path / "store")
+
+
+def with_rate(model: MetaModel, rate: float) -> MetaModel:
+    """The same meta-model with other inner steps."""
+    rates = {name: torch.tensor(rate).log() for name in model.params if name.startswith("rate.")}
+    return replace(model, params={**model.params, **rates})
+
+
+def validation_losses(options: TrainOptions, model: MetaModel) -> list[float]:
+    """The validation loss after every count of steps from the default's on."""
+    how = options.validation
+    shape = EpisodeShape(how.way, (how.shot, how.shot), how.queries)
+    counts = range(model.recipe.steps_default, model.recipe.steps_max + 1)
+    validation = tiny_data()["validation"]
+    return [evaluate(model, validation, shape, steps=count, episodes=STEP_SEARCH_EPISODES, seed=options.seed).loss for count in counts]
+
+
+def test_what_is_published_is_what_was_trained(trained: Trained, published: Path, tmp_path: Path) -> None:
+    assert published == tmp_path / "store" / "tiny" / "1"
+    stored = read(published)
+    assert_same(dict(stored.model.params), dict(sorted(trained.model.params.items())))
+    assert_same(dict(stored.model.statistics), dict(sorted(trained.model.statistics.items())))
+    assert stored.model.encoder == trained.model.encoder
+    assert replace(stored.model.recipe, steps_max=20) == trained.model.recipe
+
+
+def test_the_manifest_says_where_the_weights_came_from(trained: Trained, published: Path) -> None:
+    training = read(published).manifest.training
+    assert TrainOptions.model_validate(training.config) == tiny_options()
+    assert training.classes == {"train": 8, "validation": 8, "test": 8}
+    assert training.validation_classes == tiny_data()["validation"].names
+    assert (training.meta_steps, training.best_step, training.threads) == (9, trained.best.step, 1)
+    assert "arXiv" in training.paper
+
+
+def test_the_evaluation_table_holds_what_judging_again_gives(trained: Trained, published: Path) -> None:
+    [row] = read(published).manifest.evaluation
+    assert (row.way, row.shot, row.scope, row.steps, row.episodes, row.queries_per_class) == (3, 1, "head", 5, 8, 2)
+    judged = evaluate(trained.model, tiny_data()["test"], EpisodeShape(3, (1, 1), 2), steps=5, episodes=8, seed=tiny_options().seed)
+    assert (row.accuracy, row.ci95) == pytest.approx((judged.accuracy, judged.ci95), abs=1e-5)
+
+
+def test_publishing_again_makes_the_next_version(trained: Trained, published: Path, tmp_path: Path) -> None:
+    before = (published / "manifest.json").read_bytes()
+    assert publish(tiny_options(), trained, tiny_data(), tmp_path / "store") == published.parent / "2"
+    assert (published / "manifest.json").read_bytes() == before
+
+
+def test_the_manifest_states_steps_max_as_searched(published: Path, trained: Trained) -> None:
+    honest = with_honest_steps(tiny_options(), trained.model, tiny_data()["validation"]).recipe.steps_max
+    assert json.loads((published / "manifest.json").read_text())["recipe"]["steps_max"] == honest
+
+
+@pytest.mark.parametrize("rate", [1e-6, 2.0, 100.0])
+def test_steps_max_is_the_largest_count_no_worse_than_the_default(rate: float, trained: Trained) -> None:
+    options = tiny_options()
+    model = with_rate(replace(trained.model, recipe=replace(trained.model.recipe, steps_default=1, steps_max=6)), rate)
+    losses = validation_losses(options, model)
+    expected = max(1 + more for more, loss in enumerate(losses) if loss <= losses[0])
+    assert with_honest_steps(options, model, tiny_data()["validation"]).recipe.steps_max == expected
+
+
+def test_the_search_above_has_both_outcomes(trained: Trained) -> None:
+    """From a head that is far too unsure, small steps improve up to the limit; huge ones make it worse at once."""
+    unsure = {**trained.model.params, "head.log_scale": torch.tensor(1e-3).log()}
+    model = replace(trained.model, params=unsure, recipe=replace(trained.model.recipe, steps_default=0, steps_max=3))
+    searched = [with_honest_steps(tiny_options(), with_rate(model, rate), tiny_data()["validation"]).recipe for rate in (1.0, 1e9)]
+    assert [recipe.steps_max for recipe in searched] == [3, 0]
+    assert [recipe.steps_default for recipe in searched] == [0, 0]
+
+
+def test_ways_beyond_the_test_classes_are_left_out_of_the_table(trained: Trained) -> None:
+    options = tiny_options(final={"ways": [3, 8, 9], "shots": [1, 2], "queries": 2, "episodes": 4})
+    rows = evaluation_rows(trained.model, tiny_data()["test"], options, label="test")
+    assert [(row.way, row.shot) for row in rows] == [(3, 1), (3, 2), (8, 1), (8, 2)]
+
+
+def test_a_per_class_head_is_judged_at_its_own_way() -> None:
+    options = tiny_options(preset="fomaml", **{**PER_CLASS, "final": {"ways": [3, 5, 8], "shots": [1], "queries": 2, "episodes": 4}})
+    model = tiny_model(options.build_encoder(), options.build_recipe())
+    rows = evaluation_rows(model, tiny_data()["test"], options, label="test")
+    assert [(row.way, row.scope, row.steps) for row in rows] == [(5, "all", 3)]
