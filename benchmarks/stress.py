@@ -46,11 +46,14 @@ def restroked(drawing: Image.Image, factor: float) -> Image.Image:
 
 
 def _dilated(ink: Tensor, radius: int) -> Tensor:
-    return F.max_pool2d(F.pad(ink, (radius,) * 4), 2 * radius + 1, stride=1) if radius else ink
+    """Grow by a square, one axis after the other."""
+    side = 2 * radius + 1
+    rows = F.max_pool2d(ink, (side, 1), stride=1, padding=(radius, 0))
+    return F.max_pool2d(rows, (1, side), stride=1, padding=(0, radius))
 
 
 def _eroded(ink: Tensor, radius: int) -> Tensor:
-    return 1 - _dilated(1 - ink, radius)
+    return -_dilated(-ink, radius)
 
 
 def with_margin(drawing: Image.Image, share: float) -> Image.Image:
