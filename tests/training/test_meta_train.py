@@ -142,6 +142,15 @@ def test_the_best_validated_average_is_the_result(whole: tuple[Path, Trained], t
     assert again.accuracy == whole[1].best.accuracy
 
 
+def test_each_validation_judges_the_average_of_its_own_step(tmp_path: Path) -> None:
+    options, heard = tiny_options(), Heard()
+    train(options, tmp_path, heard=heard)
+    for step, judged in zip(heard.validated_at, heard.judged, strict=True):
+        model = freeze(options, checkpoint_after(options, tmp_path / str(step), step).average, tiny_data()["train"])
+        again = evaluate(model, tiny_data()["validation"], validation_shape(options), steps=5, episodes=20, seed=options.seed)
+        assert judged == again
+
+
 def test_validation_keeps_the_first_of_equally_good_weights(tmp_path: Path) -> None:
     trained = train(standing_still(patience=0), tmp_path)
     assert trained is not None

@@ -128,7 +128,12 @@ def test_no_queries_are_refused(client: TestClient, session: dict[str, Any], bod
 def test_a_query_that_is_no_number_is_refused(client: TestClient) -> None:
     support = [{"vector": [0, 0, 0], "label": "a"}, {"vector": [1, 1, 1], "label": "b"}]
     session = client.post("/v1/sessions", json={"model": "vectors", "support": support}).json()["session"]
-    for numbers, field in (("[NaN, 0, 0]", "queries[0].vector[0]"), ("[0, 0, 1e39]", "queries[0]"), ("[0, 0, 3e38]", "queries"), ("[0, 0]", "queries[0]")):
+    for numbers, field in (
+        ("[NaN, 0, 0]", "queries[0].vector[0]"),
+        ("[0, 0, 1e39]", "queries[0]"),
+        ("[0, 0, 3e38]", "queries"),
+        ("[0, 0]", "queries[0]"),
+    ):
         content = f'{{"queries": [{{"vector": {numbers}}}]}}'
         response = client.post(f"/v1/sessions/{session}/predict", content=content, headers={"Content-Type": "application/json"})
         assert (response.status_code, response.json()["field"]) == (422, field)
