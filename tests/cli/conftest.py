@@ -17,7 +17,8 @@ Command = Callable[..., Result]
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     """Runs `innerloop` in this process with the arguments given, on a wide terminal, and leaves logs and signals as they were."""
-    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    for name in ("FORCE_COLOR", "INNERLOOP_DATA_ROOT", "INNERLOOP_MODEL_STORE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "300")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield lambda *arguments: CliRunner().invoke(app, [fspath(argument) for argument in arguments])
