@@ -11,7 +11,7 @@ from service.errors import BadCheckpointError, BadDataError
 from service.learner.episodes import ClassInputs, EpisodeShape
 from service.learner.presets import PRESETS
 from service.learner.statistics import measure
-from service.training.checkpoint import load_checkpoint
+from service.training.checkpoint import load_checkpoint, save_checkpoint
 from service.training.evaluate import evaluate
 from service.training.meta_train import Trained, freeze, meta_train
 from service.training.options import TrainOptions
@@ -68,6 +68,18 @@ def test_the_same_configuration_gives_the_same_run_and_another_seed_another(whol
     other = train(tiny_options(seed=4), tmp_path / "other")
     assert other is not None
     assert not torch.equal(other.model.params["encoder.block1.conv.weight"], whole[1].model.params["encoder.block1.conv.weight"])
+
+
+def test_the_seed_names_the_episodes_too(tmp_path: Path) -> None:
+    """From the very same initial weights, another seed's first episode is another one."""
+    initial = checkpoint_after(tiny_options(), tmp_path, 0)
+    losses = []
+    for seed in (3, 3, 4):
+        heard, options = Heard(), tiny_options(seed=seed)
+        save_checkpoint(tmp_path, initial, options)
+        train(options, tmp_path, steps=1, resume=True, heard=heard)
+        losses.append(heard.outcomes[0].loss)
+    assert losses[0] == losses[1] != losses[2]
 
 
 def test_a_run_stopped_before_the_first_validation_has_no_result_yet(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_a_zip_is_read_as_its_folder(ragged: Path, preprocessing: Preprocessing)
         (["Greek/character01", "Latin/character01"], ["Greek/character01", "Latin/character01"]),
         (["x/Greek/character01", "x/Latin/character01"], ["Greek/character01", "Latin/character01"]),
         (["hook", "set/kite"], ["hook", "set/kite"]),
+        (["a/b", "a-b"], ["a-b", "a/b"]),  # sorted as labels: as paths they come the other way round
         (["only"], ["only"]),
         (["deep/only"], ["only"]),
     ],
