@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
+from service.errors import BlankImageError
 from service.inputs.archives import by_class, read_zip
 from service.inputs.images import decode_image
 from service.inputs.preprocessing import Preprocessing
@@ -88,8 +89,17 @@ def load(data_root: Path, preprocessing: Preprocessing, stress: Callable[[Image.
     """Load the evaluation characters, each drawing changed first."""
     groups: dict[str, list[Tensor]] = {}
     for member in by_class(read_zip((data_root / "omniglot" / "images_evaluation.zip").read_bytes(), max_bytes=2**30)):
-        groups.setdefault(member.label, []).append(preprocessing(stress(decode_image(member.content, name=str(member.path)))))
+        drawing = stress(decode_image(member.content, name=str(member.path)))
+        groups.setdefault(member.label, []).append(_seen(drawing, preprocessing))
     return ClassInputs.of([(label, torch.stack(images)) for label, images in sorted(groups.items())])
+
+
+def _seen(drawing: Image.Image, preprocessing: Preprocessing) -> Tensor:
+    """Preprocess a drawing; one that the server would refuse as blank becomes empty paper, and is judged as that."""
+    try:
+        return preprocessing(drawing)
+    except BlankImageError:
+        return torch.zeros(preprocessing.channels, preprocessing.size, preprocessing.size, dtype=torch.uint8)
 
 
 def judge(stored: Stored, clean: ClassInputs, changed: Tensor, *, shape: EpisodeShape, episodes: int) -> float:
@@ -113,6 +123,7 @@ def main(
     data_root: Annotated[Path, typer.Option(envvar="INNERLOOP_DATA_ROOT")],
     model_store: Path = Path("model_store"),
     episodes: int = 2000,
+    only: Annotated[list[str] | None, typer.Option(help="Measure these stresses beside `none`; all of them when absent.")] = None,
 ) -> None:
     """Measure every stress in the four usual cells."""
     stored = read([folder for folder in versions(model_store) if model in (folder.parent.name, f"{folder.parent.name}@{folder.name}")][-1])
@@ -122,6 +133,8 @@ def main(
     table: dict[str, dict[str, float]] = {}
     clean: ClassInputs | None = None
     for name, stress in STRESSES.items():
+        if only and name not in ("none", *only):
+            continue
         drawings = load(data_root, takes.preprocessing, stress)
         embedded = embed_all(stored.model, drawings.inputs)
         clean = clean or drawings.replace_inputs(embedded)
