@@ -23,7 +23,7 @@ from service.inputs.preprocessing import Preprocessing
 from service.learner import heads, losses
 from service.learner.batched_heads import adapt_heads
 from service.learner.episodes import ClassInputs, EpisodeShape, sample_episode
-from service.registry.read import Stored, read, versions
+from service.registry.read import Stored, find
 from service.training.evaluate import embed_all
 
 RESULTS = Path(__file__).parent / "results"
@@ -126,7 +126,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help="Measure these stresses beside `none`; all of them when absent.")] = None,
 ) -> None:
     """Measure every stress in the four usual cells."""
-    stored = read([folder for folder in versions(model_store) if model in (folder.parent.name, f"{folder.parent.name}@{folder.name}")][-1])
+    stored = find(model_store, model)
     takes = stored.manifest.input
     if takes.kind != "image":
         raise typer.BadParameter("this benchmark draws; the meta-model takes vectors")

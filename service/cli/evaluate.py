@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from service.cli.terminal import plain_errors
-from service.errors import BadDataError, ModelNotFoundError, StepsOutOfRangeError, WrongInputKindError
+from service.errors import BadDataError, StepsOutOfRangeError, WrongInputKindError
 from service.inputs.preprocessing import Preprocessing
 from service.learner.episodes import ClassInputs, EpisodeShape
-from service.registry.read import Stored, read, versions
+from service.registry.read import Stored, find
 from service.training.evaluate import Judged
 from service.training.evaluate import evaluate as judge
 from service.training.options import FolderData, GlyphData, OmniglotData
@@ -37,7 +37,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure MODEL on episodes of unseen classes: mean accuracy ± 95 % confidence interval, every query judged alone."""
-    stored = _find(model_store, model)
+    stored = find(model_store, model)
     classes = _classes(data, stored, data_root)
     steps = stored.manifest.recipe.steps_default if steps is None else steps
     if not 0 <= steps <= stored.manifest.recipe.steps_max:
@@ -65,15 +65,6 @@ def _judged(
             yield shape, judge(stored.model, classes, shape, steps=steps, episodes=episodes, seed=seed)
         except ValueError as error:
             raise BadDataError(str(error)) from error
-
-
-def _find(store: Path, reference: str) -> Stored:
-    """Read the named version, or the highest one of a name."""
-    found = [folder for folder in versions(store) if reference in (folder.parent.name, f"{folder.parent.name}@{folder.name}")]
-    if not found:
-        known = ", ".join(f"{folder.parent.name}@{folder.name}" for folder in versions(store)) or "none"
-        raise ModelNotFoundError(f"{store}: no meta-model {reference!r}; it holds {known}")
-    return read(found[-1])
 
 
 def _classes(data: str, stored: Stored, data_root: Path | None) -> ClassInputs:

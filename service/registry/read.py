@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from service.errors import BadManifestError, BadWeightsError
+from service.errors import BadManifestError, BadWeightsError, ModelNotFoundError
 from service.learner.encoders.architectures import build
 from service.learner.encoders.encoder import Encoder
 from service.learner.meta_model import MetaModel, initial_params
@@ -31,6 +31,19 @@ def versions(store: Path) -> list[Path]:
     """List every `<name>/<version>` folder of the store, sorted by name and number."""
     found = [folder for folder in store.glob("*/*") if folder.name.isascii() and folder.name.isdigit() and folder.is_dir()]
     return sorted(found, key=lambda folder: (folder.parent.name, int(folder.name)))
+
+
+def find(store: Path, reference: str) -> Stored:
+    """Read the version called `name@version`, or the highest one of a name.
+
+    Raises:
+        ModelNotFoundError: the store has none; says what it holds.
+    """
+    found = [folder for folder in versions(store) if reference in (folder.parent.name, f"{folder.parent.name}@{folder.name}")]
+    if not found:
+        known = ", ".join(f"{folder.parent.name}@{folder.name}" for folder in versions(store)) or "none"
+        raise ModelNotFoundError(f"{store}: no meta-model {reference!r}; it holds {known}")
+    return read(found[-1])
 
 
 def read(folder: Path) -> Stored:
