@@ -12,7 +12,7 @@ from service.inputs.preprocessing import Preprocessing
 from service.inputs.specification import ImageInput
 from service.learner.episodes import ClassInputs, EpisodeShape
 from service.registry.read import Stored, read
-from service.training.evaluate import evaluate
+from service.training.evaluate import evaluate, pool
 from service.training.sources.class_folders import class_folders
 
 SHIPPED = Path(__file__).parents[1] / "model_store" / "omniglot" / "1"
@@ -49,7 +49,9 @@ def test_it_is_small_and_its_evaluation_classes_are_unseen(shipped: Stored) -> N
 @pytest.mark.parametrize(("way", "shot"), FLOOR)
 def test_its_accuracy_stays_above_the_floor(shipped: Stored, evaluation: ClassInputs, way: int, shot: int) -> None:
     steps = shipped.manifest.recipe.steps_default
-    judged = evaluate(shipped.model, evaluation, EpisodeShape(way, (shot, shot), 5), steps=steps, episodes=1000, seed=7)
+    judged = evaluate(
+        shipped.model, pool(shipped.model, evaluation), EpisodeShape(way, (shot, shot), 5), steps=steps, episodes=1000, seed=7
+    )
     assert judged.accuracy > FLOOR[way, shot]
     (row,) = [row for row in shipped.manifest.evaluation if (row.way, row.shot) == (way, shot)]
     assert judged.accuracy == pytest.approx(row.accuracy, abs=3 * (judged.ci95 + row.ci95) / 1.96)

@@ -15,7 +15,7 @@ from service.errors import BadDataError, StepsOutOfRangeError, WrongInputKindErr
 from service.inputs.preprocessing import Preprocessing
 from service.learner.episodes import ClassInputs, EpisodeShape
 from service.registry.read import Stored, find
-from service.training.evaluate import Judged
+from service.training.evaluate import Judged, pool
 from service.training.evaluate import evaluate as judge
 from service.training.options import FolderData, GlyphData, OmniglotData
 from service.training.sources.class_folders import class_folders
@@ -31,6 +31,8 @@ def evaluate(
     episodes: Annotated[int, typer.Option(min=2, help="Episodes of each cell.")] = 10_000,
     queries: Annotated[int, typer.Option(min=1, help="Queries of each class.")] = 5,
     seed: Annotated[int, typer.Option(help="Names the episodes.")] = 1,
+    rotations: Annotated[bool, typer.Option("--rotations", help="Classes turned by 90, 180 and 270 degrees count too.")] = False,
+    within: Annotated[bool, typer.Option("--within", help="Classes of an episode share a parent folder: one alphabet.")] = False,
     data: Annotated[str, typer.Option(help="omniglot, glyphs, or a folder or zip of class folders.")] = "omniglot",
     data_root: Annotated[Path | None, typer.Option(envvar="INNERLOOP_DATA_ROOT", help="Folder that holds the data sets.")] = None,
     model_store: Annotated[Path, typer.Option(envvar="INNERLOOP_MODEL_STORE", help="Folder of meta-models.")] = Path("model_store"),
@@ -39,30 +41,37 @@ def evaluate(
     """Measure MODEL on episodes of unseen classes: mean accuracy ± 95 % confidence interval, every query judged alone."""
     stored = find(model_store, model)
     classes = _classes(data, stored, data_root)
+    classes = classes.with_rotations() if rotations else classes
     steps = stored.manifest.recipe.steps_default if steps is None else steps
     if not 0 <= steps <= stored.manifest.recipe.steps_max:
         raise StepsOutOfRangeError(f"expected 0 to {stored.manifest.recipe.steps_max} inner steps, got {steps}")
-    shapes = [EpisodeShape(each, (count, count), queries) for each in way or (5, 20) for count in shot or (1, 5)]
+    shapes = [
+        EpisodeShape(each, (count, count), queries, group=each if within else 0) for each in way or (5, 20) for count in shot or (1, 5)
+    ]
     results = _judged(stored, classes, shapes, steps=steps, episodes=episodes, seed=seed)
     if as_json:
         rows = [
-            {"data": data, "way": shape.way, "shot": shape.shot[0], "steps": steps, "episodes": episodes, **asdict(judged)}
+            {"data": data, "rotations": rotations, "within": within, "way": shape.way, "shot": shape.shot[0], "steps": steps}
+            | {"episodes": episodes, **asdict(judged)}
             for shape, judged in results
         ]
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("data", "way", "shot", "inner steps", "accuracy", "episodes")
+    table = Table("data", "way", "shot", "inner steps", "accuracy", "calibration error", "episodes")
     for shape, judged in results:
-        table.add_row(data, str(shape.way), str(shape.shot[0]), str(steps), f"{judged.accuracy:.2%} ± {judged.ci95:.2%}", f"{episodes:,}")
+        accuracy = f"{judged.accuracy:.2%} ± {judged.ci95:.2%}"
+        cells = (data, shape.way, shape.shot[0], steps, accuracy, f"{judged.calibration_error:.2%}", f"{episodes:,}")
+        table.add_row(*map(str, cells))
     Console().print(table)
 
 
 def _judged(
     stored: Stored, classes: ClassInputs, shapes: list[EpisodeShape], *, steps: int, episodes: int, seed: int
 ) -> Iterator[tuple[EpisodeShape, Judged]]:
+    prepared = pool(stored.model, classes)
     for shape in shapes:
         try:
-            yield shape, judge(stored.model, classes, shape, steps=steps, episodes=episodes, seed=seed)
+            yield shape, judge(stored.model, prepared, shape, steps=steps, episodes=episodes, seed=seed)
         except ValueError as error:
             raise BadDataError(str(error)) from error
 

@@ -1,7 +1,8 @@
 """Classes of inputs, and the tasks sampled from them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,11 +19,32 @@ class Support:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A sampled task with query labels: queries [M, ...], query_labels [M] int64 in 0..way-1."""
+    """A sampled task with query labels: queries [M, ...], query_labels [M] int64 in 0..way-1.
+
+    With `turns`, support and queries are sorted by class, and every class has as many of each.
+    """
 
     support: Support
     queries: Tensor
     query_labels: Tensor
+    turns: bool = False
+
+    def rounds(self) -> Iterator["Episode"]:
+        """Give the episode itself; with `turns`, once for each example of a class, in turn the first of its support set.
+
+        One pass through the encoder then says as much as many episodes.
+        """
+        if not self.turns:
+            yield self
+            return
+        way, support = self.support.way, self.support
+        examples = torch.cat([values.reshape(way, -1, *values.shape[1:]) for values in (support.inputs, self.queries)], dim=1)
+        shot = len(support.labels) // way
+        for turn in range(examples.shape[1]):
+            turned = examples.roll(turn, dims=1)
+            yield replace(
+                self, support=replace(support, inputs=turned[:, :shot].flatten(0, 1)), queries=turned[:, shot:].flatten(0, 1), turns=False
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +70,30 @@ class ClassInputs:
         """How many inputs a class has."""
         return self.first[index + 1] - self.first[index]
 
+    def groups(self) -> list[list[int]]:
+        """Give the indices of the classes whose names agree up to the last slash, group by group: an alphabet as one turn shows it."""
+        groups: dict[str, list[int]] = {}
+        for index, name in enumerate(self.names):
+            groups.setdefault(name.rpartition("/")[0], []).append(index)
+        return list(groups.values())
+
     def only(self, indices: Sequence[int]) -> "ClassInputs":
         """Keep some classes, in the order given."""
         return ClassInputs.of([(self.names[k], self.inputs[self.first[k] : self.first[k + 1]]) for k in indices])
 
     def with_rotations(self) -> "ClassInputs":
         """Add every class turned by 90, 180 and 270 degrees, as classes of their own (Santoro et al. 2016)."""
-        names = [name if quarter == 0 else f"{name}@{90 * quarter}" for quarter in range(4) for name in self.names]
+        names = [name if quarter == 0 else f"turned {90 * quarter}/{name}" for quarter in range(4) for name in self.names]
         inputs = torch.cat([torch.rot90(self.inputs, quarter, (-2, -1)) for quarter in range(4)])
         total = self.first[-1]
         first = [quarter * total + offset for quarter in range(4) for offset in self.first[:-1]]
         return ClassInputs(tuple(names), inputs, (*first, 4 * total))
+
+    def with_reflections(self) -> "ClassInputs":
+        """Add every class as a mirror shows it, as classes of their own."""
+        names = (*self.names, *(f"mirrored/{name}" for name in self.names))
+        first = (*self.first, *(self.first[-1] + offset for offset in self.first[1:]))
+        return ClassInputs(names, torch.cat([self.inputs, self.inputs.flip(-1)]), first)
 
     def replace_inputs(self, inputs: Tensor) -> "ClassInputs":
         """Give the same classes with other inputs, row for row: their embeddings, say."""
@@ -67,23 +102,31 @@ class ClassInputs:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeShape:
-    """What kind of episode to sample: shots are drawn from a closed range, per class when `uneven`."""
+    """What kind of episode to sample.
+
+    Attributes:
+        way: classes.
+        shot: closed range that the number of support examples is drawn from, per class when `uneven`.
+        queries: queries of each class.
+        group: how many classes come from one group, an alphabet say (see `ClassInputs.groups`), then from the next; 0 mixes all.
+        turns: every example of a class takes its turn as support (see `Episode.rounds`).
+    """
 
     way: int
     shot: tuple[int, int]
     queries: int
     uneven: bool = False
+    group: int = 0
+    turns: bool = False
 
 
 def sample_episode(classes: ClassInputs, shape: EpisodeShape, generator: torch.Generator) -> Episode:
     """Draw an episode: `way` classes without replacement, support and queries disjoint within each.
 
     Raises:
-        ValueError: too few classes, or a drawn class with too few inputs.
+        ValueError: too few classes, or groups that are large enough; or a drawn class with too few inputs.
     """
-    if shape.way > len(classes):
-        raise ValueError(f"expected at least {shape.way} classes for a {shape.way}-way episode, got {len(classes)}")
-    chosen = torch.randperm(len(classes), generator=generator)[: shape.way].tolist()
+    chosen = _choose(classes, shape, generator)
     lowest, highest = shape.shot
     shots = torch.randint(lowest, highest + 1, (shape.way if shape.uneven else 1,), generator=generator).tolist()
     drawn = [_draw(classes, k, shots[i % len(shots)], shape.queries, generator) for i, k in enumerate(chosen)]
@@ -95,7 +138,22 @@ def sample_episode(classes: ClassInputs, shape: EpisodeShape, generator: torch.G
         Support(classes.inputs[support], labels.repeat_interleave(shots_of), shape.way),
         classes.inputs[queries],
         labels.repeat_interleave(shape.queries),
+        shape.turns,
     )
+
+
+def _choose(classes: ClassInputs, shape: EpisodeShape, generator: torch.Generator) -> list[int]:
+    if shape.way > len(classes):
+        raise ValueError(f"expected at least {shape.way} classes for a {shape.way}-way episode, got {len(classes)}")
+    if not shape.group:
+        return torch.randperm(len(classes), generator=generator)[: shape.way].tolist()
+    large = [group for group in classes.groups() if len(group) >= shape.group]
+    if len(large) * shape.group < shape.way:
+        raise ValueError(f"expected groups for {shape.way} classes with {shape.group} or more each, got {len(large)} such groups")
+    chosen: list[int] = []
+    for index in torch.randperm(len(large), generator=generator)[: math.ceil(shape.way / shape.group)].tolist():
+        chosen += [large[index][k] for k in torch.randperm(len(large[index]), generator=generator)[: shape.group].tolist()]
+    return chosen[: shape.way]
 
 
 def _draw(classes: ClassInputs, index: int, shot: int, queries: int, generator: torch.Generator) -> Tensor:

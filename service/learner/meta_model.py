@@ -15,6 +15,7 @@ from service.learner.losses import balanced_weights
 from service.learner.parameters import Params, detached, under
 from service.learner.recipe import Recipe, Scope
 from service.learner.statistics import FrozenStatistics
+from service.learner.views import with_views
 
 Encode = Callable[[Params, Tensor], Tensor]
 
@@ -109,7 +110,8 @@ def body_start(encoder: Encoder, recipe: Recipe, params: Params, encode: Encode,
 
 
 def begin(model: MetaModel, support: Support) -> Start:
-    """Begin a task as served: frozen statistics, `support.inputs` as the encoder reads them."""
+    """Begin a task as served: frozen statistics, every view of every example, `support.inputs` as the encoder reads them."""
+    support = with_views(support, model.recipe.views)
     if not model.recipe.moves_body:
         embedded = Support(model.embed(support.inputs), support.labels, support.way)
         return head_start(model.params, model.recipe, embedded)

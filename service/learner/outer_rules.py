@@ -1,6 +1,7 @@
 """Outer rules: how the meta-gradient of one episode is made. The trainer averages them and takes the meta-step."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -43,12 +44,17 @@ class QueryGradient:
 
     def __call__(self, params: Params, recipe: Recipe, encoder: Encoder, encode: Encode, episode: Episode, steps: int) -> Outcome:
         """Give the meta-gradient of one episode after `steps` inner steps; `params` are leaves."""
-        start, queries = _start(params, recipe, encoder, encode, episode)
+        asked = [self._ask(start, seen, steps) for start, seen in _starts(params, recipe, encoder, encode, episode)]
+        loss, accuracy = (torch.stack(values).mean() for values in zip(*asked, strict=True))
+        return Outcome(gradients(loss, params), loss.item(), accuracy.item())
+
+    def _ask(self, start: Start, episode: Episode, steps: int) -> tuple[Tensor, Tensor]:
+        """Take the inner steps; give the query loss, and the query accuracy after the last step."""
         trail = [start.moved, *itertools.islice(inner_loop(start, order=self.order), steps)]
-        logits = [start.logits(trail[index], queries) for index in self._judged(steps)]
-        weights = torch.full_like(logits[0][:, 0], 1 / len(queries))
+        logits = [start.logits(trail[index], episode.queries) for index in self._judged(steps)]
+        weights = torch.full_like(logits[0][:, 0], 1 / len(episode.queries))
         loss = torch.stack([losses.cross_entropy(each, episode.query_labels, weights) for each in logits]).mean()
-        return Outcome(gradients(loss, params), loss.item(), losses.accuracy(logits[-1], episode.query_labels).item())
+        return loss, losses.accuracy(logits[-1], episode.query_labels)
 
     def _judged(self, steps: int) -> list[int]:
         if self.step_weights == "uniform":
@@ -56,11 +62,14 @@ class QueryGradient:
         return sorted({0, steps}) if self.step_weights == "first_and_last" else [steps]
 
 
-def _start(params: Params, recipe: Recipe, encoder: Encoder, encode: Encode, episode: Episode) -> tuple[Start, Tensor]:
-    """Begin an episode's inner loop; give it with the queries as its `logits` reads them."""
+def _starts(params: Params, recipe: Recipe, encoder: Encoder, encode: Encode, episode: Episode) -> Iterator[tuple[Start, Episode]]:
+    """Begin the inner loop of an episode, in each of its rounds; give it with the episode as its `logits` reads it."""
     if recipe.moves_body:
-        return body_start(encoder, recipe, params, encode, episode.support), episode.queries
+        for each in episode.rounds():
+            yield body_start(encoder, recipe, params, encode, each.support), each
+        return
     # One pass over the whole episode: support and queries share its statistics, as they will share the frozen ones.
     embeddings = encode(params, torch.cat([episode.support.inputs, episode.queries]))
-    support, queries = embeddings[: len(episode.support.labels)], embeddings[len(episode.support.labels) :]
-    return head_start(params, recipe, replace(episode.support, inputs=support)), queries
+    support, queries = torch.split(embeddings, [len(episode.support.labels), len(episode.query_labels)])
+    for each in replace(episode, support=replace(episode.support, inputs=support), queries=queries).rounds():
+        yield head_start(params, recipe, each.support), each

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from service.learner.views import MOST_VIEWS
+
 Scope = Literal["head", "last_block", "body", "all"]
 HeadKind = Literal["prototype", "zero", "per_class"]
 Rates = Literal["one", "per_layer"]
@@ -25,6 +27,7 @@ class Recipe:
         way: the only way a `per_class` head serves; None for the other heads.
         steps_default: inner steps when the caller names none.
         steps_max: the most inner steps a caller may ask for.
+        views: how many fixed views of every support picture are adapted to (see `views`); 1 is the picture alone.
     """
 
     scope: Scope = "head"
@@ -35,6 +38,7 @@ class Recipe:
     way: int | None = None
     steps_default: int = 0
     steps_max: int = 0
+    views: int = 1
 
     def __post_init__(self) -> None:
         """Refuse combinations that cannot learn; raises ValueError."""
@@ -48,6 +52,8 @@ class Recipe:
             raise ValueError(
                 f"a zero head moves the body only from the second step on; expected steps_default >= 2, got {self.steps_default}"
             )
+        if not 1 <= self.views <= MOST_VIEWS:
+            raise ValueError(f"expected 1 to {MOST_VIEWS} views, got {self.views}")
         if not 0 < self.step_size < math.inf:
             raise ValueError(f"expected a positive, finite step_size, got {self.step_size}")
 

@@ -27,8 +27,8 @@ def card(manifest: Manifest) -> str:
             "Mean over episodes of unseen classes with the half-width of its 95 % confidence interval, in percent;",
             "every query is judged alone, with frozen statistics, through the preprocessing that the server uses.",
             "",
-            "| data | way | shot | scope | inner steps | accuracy | episodes | queries a class |",
-            "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
+            "| data | way | shot | scope | inner steps | accuracy | calibration error | episodes | queries a class |",
+            "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
             *map(_row, manifest.evaluation),
             "",
             "## Limits",
@@ -52,4 +52,6 @@ def _takes(manifest: Manifest) -> str:
 
 def _row(row: EvaluationRow) -> str:
     accuracy = f"{100 * row.accuracy:.2f} ± {100 * row.ci95:.2f}"
-    return f"| {row.data} | {row.way} | {row.shot} | {row.scope} | {row.steps} | {accuracy} | {row.episodes:,} | {row.queries_per_class} |"
+    error = "" if row.calibration_error is None else f"{100 * row.calibration_error:.2f}"
+    cells = (row.data, row.way, row.shot, row.scope, row.steps, accuracy, error, f"{row.episodes:,}", row.queries_per_class)
+    return f"| {' | '.join(map(str, cells))} |"

@@ -21,7 +21,7 @@ class Entry(BaseModel):
 
 
 class EvaluationRow(Entry):
-    """Accuracy over episodes of unseen classes, every query judged alone."""
+    """Accuracy over episodes of unseen classes, every query judged alone; calibration error of the top label."""
 
     data: str
     way: int
@@ -30,6 +30,7 @@ class EvaluationRow(Entry):
     steps: int
     accuracy: float
     ci95: float
+    calibration_error: float | None = None
     episodes: int
     queries_per_class: int
 

@@ -14,6 +14,7 @@ from service.learner.episodes import Support
 from service.learner.leave_one_out import leave_one_out_accuracy
 from service.learner.meta_model import Adapted, MetaModel, adapt
 from service.learner.parameters import Params
+from service.learner.views import with_views
 from service.sessions.session import digest
 
 # Images that pass the encoder together: about what stays in a CPU's cache.
@@ -73,13 +74,13 @@ class Engine:
     def adapt(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt one meta-model to several support sets; one that diverges is an error in its place."""
         with torch.no_grad():
-            embeddings = self._embed(model, [task.support.inputs for task in tasks])
+            seen = [with_views(task.support, model.recipe.views) for task in tasks]
+            embeddings = self._embed(model, [support.inputs for support in seen])
             embedded = [
-                replace(task.support, inputs=rows, labels=task.support.labels.to(self.device))
-                for rows, task in zip(embeddings, tasks, strict=True)
+                replace(support, inputs=rows, labels=support.labels.to(self.device)) for rows, support in zip(embeddings, seen, strict=True)
             ]
             adapted = self._adapt_bodies(model, tasks) if model.recipe.moves_body else self._adapt_heads(model, tasks, embedded)
-            return [_judged(each, support) for each, support in zip(adapted, embedded, strict=True)]
+            return [_judged(each, support, model.recipe.views) for each, support in zip(adapted, embedded, strict=True)]
 
     def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked | UnusableVectorError]:
         """Rank the classes of each task's queries; a task with numbers too large to score is an error in its place."""
@@ -112,13 +113,16 @@ class Engine:
             yield chunk.to(self.device)
 
 
-def _judged(adapted: Adapted, embedded: Support) -> Fitted | AdaptationDivergedError:
+def _judged(adapted: Adapted, embedded: Support, views: int) -> Fitted | AdaptationDivergedError:
     finite = all(map(math.isfinite, adapted.losses)) and all(bool(torch.isfinite(value).all()) for value in adapted.params.values())
     if not finite:
         return AdaptationDivergedError(
             "the support loss became NaN or infinite, so no session was made; ask for fewer steps", field="steps"
         )
-    return Fitted(adapted, digest(adapted.params), leave_one_out_accuracy(embedded.inputs, embedded.labels, embedded.way))
+    # An example is left out with all its views: their mean stands for it, as it does in a prototype.
+    examples = embedded.inputs.reshape(views, -1, embedded.inputs.shape[1]).mean(dim=0)
+    judged = leave_one_out_accuracy(examples, embedded.labels[: len(examples)], embedded.way)
+    return Fitted(adapted, digest(adapted.params), judged)
 
 
 def _ranked(logits: Tensor, top: int) -> Ranked | UnusableVectorError:

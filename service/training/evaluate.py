@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from service.learner import heads, losses
 from service.learner.batched_heads import adapt_heads
-from service.learner.episodes import ClassInputs, Episode, EpisodeShape, sample_episode
+from service.learner.episodes import ClassInputs, Episode, EpisodeShape, Support, sample_episode
 from service.learner.meta_model import Adapted, MetaModel, adapt
+from service.learner.views import view
 
 ENCODER_CHUNK = 256
 TASK_CHUNK = 32
@@ -18,55 +19,115 @@ TASK_CHUNK = 32
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The mean accuracy over episodes (0..1) with the half-width of its 95 % confidence interval, and the mean query loss."""
+    """What episodes of unseen classes say of a meta-model.
+
+    Attributes:
+        accuracy: its mean over episodes, 0..1.
+        ci95: half-width of the mean's 95 % confidence interval.
+        loss: mean query loss.
+        calibration_error: expected calibration error of the top label, over all queries, 0..1.
+    """
 
     accuracy: float
     ci95: float
     loss: float
+    calibration_error: float
 
 
-def evaluate(model: MetaModel, classes: ClassInputs, shape: EpisodeShape, *, steps: int, episodes: int, seed: int) -> Judged:
-    """Judge a meta-model on sampled episodes.
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Unseen classes as a meta-model sees them, to sample episodes of.
 
-    With frozen statistics an embedding does not depend on its batch, so a head-scope model embeds every image once;
-    a test holds the outcome equal to adapting and asking one query at a time.
+    Attributes:
+        rows: the classes; their inputs are row numbers [N] of the tensors below.
+        support: each input as a support example, [N, views, D] embeddings; inputs [N, 1, ...] when the inner loop moves the body.
+        queries: each input as a query, [N, D] embeddings, or inputs [N, ...].
+    """
+
+    rows: ClassInputs
+    support: Tensor
+    queries: Tensor
+
+    def episode(self, shape: EpisodeShape, generator: torch.Generator) -> Episode:
+        """Sample an episode whose support set has every view of every example."""
+        drawn = sample_episode(self.rows, shape, generator)
+        examples = self.support[drawn.support.inputs]
+        support = Support(examples.transpose(0, 1).flatten(0, 1), drawn.support.labels.repeat(examples.shape[1]), drawn.support.way)
+        return Episode(support, self.queries[drawn.queries], drawn.query_labels)
+
+
+@torch.no_grad()
+def pool(model: MetaModel, classes: ClassInputs, *, queries: Tensor | None = None) -> Pool:
+    """Prepare classes for `evaluate`; `queries` are what is asked instead of the inputs themselves, row for row: drawn otherwise, say.
+
+    With frozen statistics an embedding does not depend on its batch, so a head-scope model embeds every image once, each
+    of its views too; a test holds the outcome equal to adapting and asking one query at a time.
+    """
+    rows = classes.replace_inputs(torch.arange(len(classes.inputs)))
+    asked = classes.inputs if queries is None else queries
+    if model.recipe.moves_body:
+        return Pool(rows, classes.inputs.unsqueeze(1), asked)
+    plain = embed_all(model, classes.inputs)
+    views = [plain, *(embed_all(model, classes.inputs, index) for index in range(1, model.recipe.views))]
+    return Pool(rows, torch.stack(views, dim=1), plain if queries is None else embed_all(model, queries))
+
+
+def embed_all(model: MetaModel, inputs: Tensor, view_index: int = 0) -> Tensor:
+    """Embed a view of any number of inputs [N, ...] in chunks: [N, D]."""
+    chunks = torch.split(inputs, ENCODER_CHUNK)
+    return torch.cat([model.embed(view(chunk, view_index) if view_index else chunk) for chunk in chunks])
+
+
+@torch.no_grad()
+def evaluate(model: MetaModel, pool: Pool, shape: EpisodeShape, *, steps: int, episodes: int, seed: int) -> Judged:
+    """Judge a meta-model on episodes sampled from a pool made for it.
 
     Raises:
         ValueError: too few classes or images for the shape.
     """
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        pool = classes if model.recipe.moves_body else classes.replace_inputs(embed_all(model, classes.inputs))
-        scores = torch.tensor([score for chunk in _chunks(pool, shape, episodes, generator) for score in _judge(model, chunk, steps)])
-    accuracies = scores[:, 0]
+    judged = [each for chunk in _chunks(pool, shape, episodes, generator) for each in _judge(model, chunk, steps)]
+    accuracies = torch.stack([each.correct.float().mean() for each in judged])
     spread = accuracies.std().item() if episodes > 1 else math.nan
-    return Judged(accuracies.mean().item(), 1.96 * spread / math.sqrt(episodes), scores[:, 1].mean().item())
+    return Judged(
+        accuracy=accuracies.mean().item(),
+        ci95=1.96 * spread / math.sqrt(episodes),
+        loss=sum(each.loss for each in judged) / episodes,
+        calibration_error=losses.calibration_error(
+            torch.cat([each.scores for each in judged]), torch.cat([each.correct for each in judged])
+        ),
+    )
 
 
-def embed_all(model: MetaModel, inputs: Tensor) -> Tensor:
-    """Embed any number of inputs [N, ...] in chunks: [N, D]."""
-    return torch.cat([model.embed(chunk) for chunk in torch.split(inputs, ENCODER_CHUNK)])
-
-
-def _chunks(pool: ClassInputs, shape: EpisodeShape, episodes: int, generator: torch.Generator) -> Iterator[list[Episode]]:
+def _chunks(pool: Pool, shape: EpisodeShape, episodes: int, generator: torch.Generator) -> Iterator[list[Episode]]:
     for done in range(0, episodes, TASK_CHUNK):
-        yield [sample_episode(pool, shape, generator) for _ in range(min(TASK_CHUNK, episodes - done))]
+        yield [pool.episode(shape, generator) for _ in range(min(TASK_CHUNK, episodes - done))]
 
 
-def _judge(model: MetaModel, chunk: list[Episode], steps: int) -> list[tuple[float, float]]:
-    """Give (accuracy, loss) of each episode; pooled inputs are embeddings when the scope is `head`."""
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """The answers to one episode's queries: the top label's score [M], whether it is right [M], and their mean loss."""
+
+    scores: Tensor
+    correct: Tensor
+    loss: float
+
+
+def _judge(model: MetaModel, chunk: list[Episode], steps: int) -> list[_Answers]:
+    """Adapt to each episode and answer its queries; a pool of a head-scope model holds embeddings."""
     if model.recipe.moves_body:
-        adapted = [adapt(model, episode.support, steps) for episode in chunk]
-        chunk = [
-            replace(episode, queries=model.embed(episode.queries, {**model.params, **each.params}))
-            for episode, each in zip(chunk, adapted, strict=True)
-        ]
-    else:
-        adapted = adapt_heads(model.params, model.recipe, [episode.support for episode in chunk], [steps] * len(chunk))
-    return [_score(model, each, episode) for each, episode in zip(adapted, chunk, strict=True)]
+        return [_judge_body(model, episode, steps) for episode in chunk]
+    adapted = adapt_heads(model.params, model.recipe, [episode.support for episode in chunk], [steps] * len(chunk))
+    return [_answers(model, each, episode.queries, episode.query_labels) for each, episode in zip(adapted, chunk, strict=True)]
 
 
-def _score(model: MetaModel, adapted: Adapted, episode: Episode) -> tuple[float, float]:
-    logits = heads.logits(adapted.params, episode.queries, heads.scale(model.params))
-    weights = torch.full_like(logits[:, 0], 1 / len(logits))
-    return losses.accuracy(logits, episode.query_labels).item(), losses.cross_entropy(logits, episode.query_labels, weights).item()
+def _judge_body(model: MetaModel, episode: Episode, steps: int) -> _Answers:
+    adapted = adapt(model, episode.support, steps)
+    return _answers(model, adapted, model.embed(episode.queries, {**model.params, **adapted.params}), episode.query_labels)
+
+
+def _answers(model: MetaModel, adapted: Adapted, embeddings: Tensor, labels: Tensor) -> _Answers:
+    logits = heads.logits(adapted.params, embeddings, heads.scale(model.params))
+    scores, rows = logits.softmax(dim=1).max(dim=1)
+    weights = torch.full_like(scores, 1 / len(scores))
+    return _Answers(scores, rows == labels, losses.cross_entropy(logits, labels, weights).item())

@@ -19,7 +19,7 @@ from service.learner.statistics import episode_statistics, measure
 from service.training.augmentation import augment
 from service.training.checkpoint import Best, Checkpoint, load_checkpoint, save_checkpoint
 from service.training.demands import require_enough
-from service.training.evaluate import Judged, evaluate
+from service.training.evaluate import Judged, evaluate, pool
 from service.training.options import Optimiser, TrainOptions
 
 STATISTICS_SAMPLE = 2048
@@ -120,7 +120,9 @@ def _episodes(options: TrainOptions, classes: ClassInputs, step: int) -> Iterato
     for index in range(stage.episodes):
         generator = _generator(options.seed, step, index)
         way = int(torch.randint(stage.way[0], stage.way[1] + 1, (), generator=generator))
-        episode = sample_episode(classes, EpisodeShape(way, stage.shot, stage.queries, stage.uneven), generator)
+        group = stage.group if float(torch.rand((), generator=generator)) < stage.grouped else 0
+        shape = EpisodeShape(way, stage.shot, stage.queries, stage.uneven, group, stage.turns)
+        episode = sample_episode(classes, shape, generator)
         images = augment(torch.cat([episode.support.inputs, episode.queries]), options.augmentation, generator)
         support, queries = torch.split(images, [len(episode.support.labels), len(episode.query_labels)])
         yield replace(episode, support=replace(episode.support, inputs=support), queries=queries)
@@ -131,7 +133,8 @@ def _meta_gradient(options: TrainOptions, classes: ClassInputs, params: Params, 
     encoder, recipe, rule = options.build_encoder(), options.build_recipe(), options.algorithm.outer_rule
 
     def encode(params: Params, inputs: Tensor) -> Tensor:
-        return encoder(params, inputs, episode_statistics)
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
+            return encoder(params, inputs, episode_statistics).to(torch.float32)
 
     outcomes = [
         rule(params, recipe, encoder, encode, each, options.stage_at(step).inner_steps) for each in _episodes(options, classes, step)
@@ -177,7 +180,9 @@ def _validated(state: Checkpoint, options: TrainOptions, data: Mapping[str, Clas
     model = freeze(options, state.average, data["train"])
     how = options.validation
     shape = EpisodeShape(how.way, (how.shot, how.shot), how.queries)
-    judged = evaluate(model, data["validation"], shape, steps=model.recipe.steps_default, episodes=how.episodes, seed=options.seed)
+    judged = evaluate(
+        model, pool(model, data["validation"]), shape, steps=model.recipe.steps_default, episodes=how.episodes, seed=options.seed
+    )
     improved = state.best is None or judged.accuracy > state.best.accuracy
     best = Best(judged.accuracy, state.step, model.params, model.statistics) if improved or state.best is None else state.best
     reporter.validated(state.step, judged, best)

@@ -37,6 +37,7 @@ class OmniglotData(Options):
     source: Literal["omniglot"]
     split: Literal["background", "vinyals"] = "background"
     rotations: bool = True
+    reflections: bool = False
 
 
 class GlyphData(Options):
@@ -46,6 +47,7 @@ class GlyphData(Options):
     classes: int = Field(400, ge=10)
     drawings: int = Field(20, ge=2)
     rotations: bool = True
+    reflections: bool = False
 
 
 class FolderData(Options):
@@ -56,6 +58,7 @@ class FolderData(Options):
     validation_share: float = Field(0.15, gt=0, lt=0.5)
     test_share: float = Field(0.15, gt=0, lt=0.5)
     rotations: bool = False
+    reflections: bool = False
 
 
 class Stage(Options):
@@ -65,6 +68,9 @@ class Stage(Options):
     way: tuple[int, int] = (20, 60)
     shot: tuple[int, int] = (1, 1)
     uneven: bool = False
+    turns: bool = Field(False, description="every example of a class takes its turn as support")
+    group: int = Field(0, ge=0, description="classes that come from one group, an alphabet say, then from the next; 0 mixes all")
+    grouped: float = Field(1.0, ge=0, le=1, description="share of the episodes that `group` holds for; the others mix all")
     queries: int = Field(3, ge=1, description="queries per class")
     inner_steps: int = Field(0, ge=0)
     episodes: int = Field(1, ge=1, description="episodes per meta-step (the meta-batch)")
@@ -74,6 +80,8 @@ class Stage(Options):
         for name, (low, high), least in (("way", self.way, 2), ("shot", self.shot, 1)):
             if not least <= low <= high:
                 raise ValueError(f"expected {name} = [low, high] with {least} <= low <= high, got {[low, high]}")
+        if self.turns and (self.uneven or self.shot[0] != self.shot[1]):
+            raise ValueError("turns need every class to have the same number of examples: one shot, and uneven = false")
         return self
 
 
@@ -116,6 +124,7 @@ class Final(Options):
     shots: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5), min_length=1)
     episodes: int = Field(10_000, ge=2)
     queries: int = Field(5, ge=1)
+    rotations: bool = Field(False, description="judge a second time with test classes turned by 90, 180 and 270 degrees among them")
 
 
 class TrainOptions(Options):
@@ -129,6 +138,7 @@ class TrainOptions(Options):
     encoder: dict[str, Any]
     recipe: dict[str, Any] = Field(default_factory=dict, description="what differs from the preset's recipe")
     preprocessing: Preprocessing = Preprocessing()
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the encoder's products while training")
     stages: tuple[Stage, ...] = Field(min_length=1)
     augmentation: Augmentation = Augmentation()
     optimiser: Optimiser = Optimiser()
@@ -150,6 +160,8 @@ class TrainOptions(Options):
                 f"a per_class head serves {recipe.way} classes only; set way = [{recipe.way}, {recipe.way}] in every stage,"
                 f" way = {recipe.way} in [validation], and have {recipe.way} among ways in [final]"
             )
+        if recipe.views > 1 and len(encoder.input_shape) != 3:
+            raise ValueError("views are of pictures; an encoder of vectors needs views = 1 in [recipe]")
         wanted = (self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size)
         if encoder.input_shape != wanted:
             raise ValueError(f"[preprocessing] gives inputs of shape {wanted}, but [encoder] takes {encoder.input_shape}")

@@ -1,6 +1,6 @@
 """From a finished run to the model store: the largest honest step count, the evaluation table, the manifest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from service.learner.episodes import ClassInputs, EpisodeShape
 from service.learner.meta_model import MetaModel
 from service.registry.manifest import EvaluationRow, Training
 from service.registry.write import write
-from service.training.evaluate import evaluate
+from service.training.evaluate import evaluate, pool
 from service.training.meta_train import Trained
 from service.training.options import TrainOptions
 
@@ -21,7 +21,10 @@ STEP_SEARCH_EPISODES = 400
 def publish(options: TrainOptions, trained: Trained, data: Mapping[str, ClassInputs], store: Path) -> Path:
     """Judge the trained meta-model on the test classes and write it to the store as the next version; gives its folder."""
     model = with_honest_steps(options, trained.model, data["validation"])
-    rows = evaluation_rows(model, data["test"], options, label=f"{options.data.source} test classes")
+    test, label = data["test"], f"{options.data.source} test classes"
+    rows = evaluation_rows(model, test, options, label=label)
+    if options.final.rotations:
+        rows += evaluation_rows(model, test.with_rotations(), options, label=f"{label}, turned ones among them")
     return write(
         store, options.name, model, takes=ImageInput(options.preprocessing), training=_training(options, trained, data), evaluation=rows
     )
@@ -30,10 +33,10 @@ def publish(options: TrainOptions, trained: Trained, data: Mapping[str, ClassInp
 def with_honest_steps(options: TrainOptions, model: MetaModel, classes: ClassInputs) -> MetaModel:
     """Lower `steps_max` to the largest count whose validation loss is no worse than that of the default steps."""
     how = options.validation
-    shape = EpisodeShape(how.way, (how.shot, how.shot), how.queries)
+    shape, prepared = EpisodeShape(how.way, (how.shot, how.shot), how.queries), pool(model, classes)
 
     def loss(steps: int) -> float:
-        return evaluate(model, classes, shape, steps=steps, episodes=STEP_SEARCH_EPISODES, seed=options.seed).loss
+        return evaluate(model, prepared, shape, steps=steps, episodes=STEP_SEARCH_EPISODES, seed=options.seed).loss
 
     default, limit = model.recipe.steps_default, model.recipe.steps_max
     bar = loss(default)
@@ -41,14 +44,14 @@ def with_honest_steps(options: TrainOptions, model: MetaModel, classes: ClassInp
     return replace(model, recipe=replace(model.recipe, steps_max=honest))
 
 
-def evaluation_rows(model: MetaModel, classes: ClassInputs, options: TrainOptions, *, label: str) -> Sequence[EvaluationRow]:
+def evaluation_rows(model: MetaModel, classes: ClassInputs, options: TrainOptions, *, label: str) -> list[EvaluationRow]:
     """Fill the evaluation table: every way and shot of the configuration that the classes and the head allow."""
-    final, steps = options.final, model.recipe.steps_default
+    final, steps, prepared = options.final, model.recipe.steps_default, pool(model, classes)
     ways = [way for way in final.ways if way <= len(classes) and model.recipe.way in (None, way)]
     rows = []
     for way, shot in [(way, shot) for way in ways for shot in final.shots]:
         shape = EpisodeShape(way, (shot, shot), final.queries)
-        judged = evaluate(model, classes, shape, steps=steps, episodes=final.episodes, seed=options.seed)
+        judged = evaluate(model, prepared, shape, steps=steps, episodes=final.episodes, seed=options.seed)
         rows.append(
             EvaluationRow(
                 data=label,
@@ -58,6 +61,7 @@ def evaluation_rows(model: MetaModel, classes: ClassInputs, options: TrainOption
                 steps=steps,
                 accuracy=round(judged.accuracy, 5),
                 ci95=round(judged.ci95, 5),
+                calibration_error=round(judged.calibration_error, 5),
                 episodes=final.episodes,
                 queries_per_class=final.queries,
             )

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from service.learner.episodes import ClassInputs, EpisodeShape, sample_episode
+from service.learner.episodes import ClassInputs, Episode, EpisodeShape, sample_episode
 
 
 def numbered(sizes: list[int]) -> ClassInputs:
@@ -34,10 +34,10 @@ def test_other_inputs_keep_the_classes() -> None:
 def test_rotations_are_classes_of_their_own_with_turned_content(generator: torch.Generator) -> None:
     classes = ClassInputs.of([(name, torch.rand(size, 1, 3, 3, generator=generator)) for name, size in (("a", 2), ("b", 3))])
     rotated = classes.with_rotations()
-    assert rotated.names == ("a", "b", "a@90", "b@90", "a@180", "b@180", "a@270", "b@270")
+    assert rotated.names == ("a", "b", "turned 90/a", "turned 90/b", "turned 180/a", "turned 180/b", "turned 270/a", "turned 270/b")
     assert [rotated.size(k) for k in range(8)] == [2, 3] * 4
     for k, name in enumerate(rotated.names):
-        quarters = int(name.partition("@")[2] or 0) // 90
+        quarters = int(name.removeprefix("turned ").partition("/")[0]) // 90 if "/" in name else 0
         inputs = rotated.inputs[rotated.first[k] : rotated.first[k + 1]]
         original = classes.inputs[classes.first[k % 2] : classes.first[k % 2 + 1]]
         for got, upright in zip(inputs[:, 0], original[:, 0], strict=True):
@@ -45,6 +45,81 @@ def test_rotations_are_classes_of_their_own_with_turned_content(generator: torch
             for _ in range(quarters):
                 turned = turned.T.flip(0)  # a quarter turn: transpose, then upside down
             assert torch.equal(got, turned)
+
+
+def test_reflections_are_classes_of_their_own_with_mirrored_content(generator: torch.Generator) -> None:
+    classes = ClassInputs.of([(name, torch.rand(size, 1, 3, 3, generator=generator)) for name, size in (("a", 2), ("b", 3))])
+    mirrored = classes.with_reflections()
+    assert mirrored.names == ("a", "b", "mirrored/a", "mirrored/b")
+    assert mirrored.first == (0, 2, 5, 7, 10)
+    for row in range(5):
+        assert torch.equal(mirrored.inputs[row], classes.inputs[row])
+        assert torch.equal(mirrored.inputs[5 + row][0], classes.inputs[row][0][:, [2, 1, 0]])
+
+
+ALPHABETS = ClassInputs.of(
+    [
+        (f"{name}/{k}", 100.0 * place + 10 * k + torch.arange(4)[:, None])
+        for place, (name, size) in enumerate((("x", 5), ("y", 3), ("z", 6)))
+        for k in range(size)
+    ]
+)
+
+
+def test_groups_are_the_classes_that_agree_up_to_the_last_slash() -> None:
+    assert ALPHABETS.groups() == [[0, 1, 2, 3, 4], [5, 6, 7], [8, 9, 10, 11, 12, 13]]
+    assert numbered([2, 2]).groups() == [[0, 1]]
+    turned = ALPHABETS.replace_inputs(torch.zeros(len(ALPHABETS.inputs), 1, 2, 2)).with_rotations().groups()
+    assert [len(group) for group in turned] == [5, 3, 6] * 4
+
+
+def alphabets_of(episode: Episode) -> list[int]:
+    """The alphabet of each class."""
+    return [int(value) // 100 for value in episode.queries.flatten().tolist()]
+
+
+def test_a_group_lends_so_many_classes_then_the_next(generator: torch.Generator) -> None:
+    seen = set()
+    for _ in range(60):
+        episode = sample_episode(ALPHABETS, EpisodeShape(7, (1, 1), 1, group=4), generator)
+        alphabets = alphabets_of(episode)
+        assert len(set(episode.queries.flatten().tolist())) == 7
+        assert (len(set(alphabets[:4])), len(set(alphabets[4:]))) == (1, 1)
+        assert alphabets[0] != alphabets[4]
+        seen |= set(alphabets)
+    assert seen == {0, 2}  # the second alphabet has only three
+
+
+def test_a_group_as_large_as_the_way_is_one_alphabet(generator: torch.Generator) -> None:
+    drawn = [alphabets_of(sample_episode(ALPHABETS, EpisodeShape(3, (1, 1), 1, group=3), generator)) for _ in range(40)]
+    assert {len(set(alphabets)) for alphabets in drawn} == {1}
+    assert {alphabets[0] for alphabets in drawn} == {0, 1, 2}
+
+
+def test_too_few_groups_say_how_many_there_are(generator: torch.Generator) -> None:
+    with pytest.raises(ValueError, match="groups for 11 classes with 5 or more each, got 2 such groups"):
+        sample_episode(ALPHABETS, EpisodeShape(11, (1, 1), 1, group=5), generator)
+
+
+def test_without_turns_an_episode_has_one_round_itself(generator: torch.Generator) -> None:
+    episode = sample_episode(RAGGED, EpisodeShape(3, (1, 2), 2, uneven=True), generator)
+    assert [each is episode for each in episode.rounds()] == [True]
+
+
+@pytest.mark.parametrize("shot", [1, 2])
+def test_with_turns_every_example_is_support_as_often_as_any_other(shot: int, generator: torch.Generator) -> None:
+    episode = sample_episode(numbered([6, 7, 8]), EpisodeShape(3, (shot, shot), 2, turns=True), generator)
+    rounds = list(episode.rounds())
+    assert len(rounds) == shot + 2
+    examples = [*episode.support.inputs.flatten().tolist(), *episode.queries.flatten().tolist()]
+    for each in rounds:
+        assert sorted([*each.support.inputs.flatten().tolist(), *each.queries.flatten().tolist()]) == sorted(examples)
+        owners = {(int(value) // 100, int(label)) for value, label in zip(each.support.inputs.flatten(), each.support.labels, strict=True)}
+        owners |= {(int(value) // 100, int(label)) for value, label in zip(each.queries.flatten(), each.query_labels, strict=True)}
+        assert len(owners) == 3  # an example keeps its label
+    supports = [value for each in rounds for value in each.support.inputs.flatten().tolist()]
+    assert {supports.count(value) for value in examples} == {shot}
+    assert torch.equal(rounds[0].support.inputs, episode.support.inputs)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from service.learner.losses import accuracy, balanced_weights, cross_entropy
+from service.learner.losses import accuracy, balanced_weights, calibration_error, cross_entropy
 from tests.learner.tasks import labels_of
 
 
@@ -31,3 +32,22 @@ def test_repeating_every_example_of_one_class_changes_no_loss(generator: torch.G
 def test_accuracy_is_the_share_of_rows_whose_largest_logit_is_the_labels() -> None:
     logits = torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, -1.0], [0.0, 5.0]])
     assert accuracy(logits, torch.tensor([1, 0, 1, 1])).item() == 0.75
+
+
+def test_the_calibration_error_is_the_mean_gap_over_bins_of_equal_mass() -> None:
+    scores = torch.tensor([0.9, 0.5, 0.6, 0.8])
+    correct = torch.tensor([True, True, False, True])
+    # Sorted, in two bins: (0.5, 0.6) of which one is right, (0.8, 0.9) of which both are.
+    assert calibration_error(scores, correct, bins=2) == pytest.approx((abs(1 - 1.1) + abs(2 - 1.7)) / 4)
+    assert calibration_error(scores, correct, bins=1) == pytest.approx(abs(3 - 2.8) / 4)
+
+
+def test_scores_that_say_how_often_they_are_right_have_almost_no_calibration_error(generator: torch.Generator) -> None:
+    scores = torch.rand(100_000, generator=generator)
+    correct = torch.rand(100_000, generator=generator) < scores
+    assert calibration_error(scores, correct) < 0.01
+    assert calibration_error(scores.sqrt(), correct) > 0.1
+
+
+def test_fewer_predictions_than_bins_have_a_bin_each() -> None:
+    assert calibration_error(torch.tensor([0.75, 0.5]), torch.tensor([True, False])) == pytest.approx((0.25 + 0.5) / 2)

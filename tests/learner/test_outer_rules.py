@@ -187,3 +187,23 @@ def test_the_accuracy_is_that_of_the_queries_after_the_last_step() -> None:
     moved = {**params, **adapt(model, episode.support, 3).params}
     logits = case.encode(moved, episode.queries) @ moved["head.weight"].T + moved["head.bias"]
     assert case.outcome(params, 1).accuracy == pytest.approx((logits.argmax(dim=1) == episode.query_labels).double().mean().item())
+
+
+@pytest.mark.parametrize("which", ["head, learned rates, batch norm", "all, prototype, no norm"])
+def test_an_episode_with_turns_says_what_the_episodes_of_its_rounds_say_on_average(which: str) -> None:
+    case = CASES[which]
+    params = case.params()
+    episode = replace(
+        double_episode(random_episode(case.encoder.input_shape, (2, 2, 2), QUERIES, torch.Generator().manual_seed(5))), turns=True
+    )
+
+    def outcome(episode: Episode) -> Outcome:
+        return QueryGradient(2, case.step_weights)(trainable(params), case.recipe, case.encoder, case.encode, episode, case.steps)
+
+    got, rounds = outcome(episode), [outcome(each) for each in episode.rounds()]
+    assert len(rounds) == 4
+    assert got.loss == pytest.approx(sum(each.loss for each in rounds) / 4, rel=1e-9)
+    assert got.accuracy == pytest.approx(sum(each.accuracy for each in rounds) / 4, rel=1e-6)
+    for name, gradient in got.gradients.items():
+        expected = torch.stack([each.gradients[name] for each in rounds]).mean(dim=0)
+        torch.testing.assert_close(gradient, expected, rtol=1e-7, atol=1e-10)

@@ -7,18 +7,19 @@ from tests.conftest import REPOSITORY
 from tests.tiny import write_tiny
 
 
-def row(data: str, way: int, shot: int, accuracy: float) -> EvaluationRow:
+def row(data: str, way: int, shot: int, accuracy: float, calibration_error: float | None = None) -> EvaluationRow:
     return EvaluationRow(
-        data=data, way=way, shot=shot, scope="head", steps=5, accuracy=accuracy, ci95=0.0012, episodes=10_000, queries_per_class=3
-    )
+        data=data, way=way, shot=shot, scope="head", steps=5, accuracy=accuracy, ci95=0.0012, calibration_error=calibration_error,
+        episodes=10_000, queries_per_class=3,
+    )  # fmt: skip
 
 
 def test_the_card_names_every_accuracy_row(tmp_path: Path) -> None:
     manifest = read(write_tiny(tmp_path)).manifest
-    rows = (row("omniglot", 5, 1, 0.98765), row("omniglot", 20, 5, 0.5))
+    rows = (row("omniglot", 5, 1, 0.98765), row("omniglot", 20, 5, 0.5, 0.01234))
     lines = card(manifest.model_copy(update={"evaluation": rows})).splitlines()
-    assert "| omniglot | 5 | 1 | head | 5 | 98.77 ± 0.12 | 10,000 | 3 |" in lines
-    assert "| omniglot | 20 | 5 | head | 5 | 50.00 ± 0.12 | 10,000 | 3 |" in lines
+    assert "| omniglot | 5 | 1 | head | 5 | 98.77 ± 0.12 |  | 10,000 | 3 |" in lines
+    assert "| omniglot | 20 | 5 | head | 5 | 50.00 ± 0.12 | 1.23 | 10,000 | 3 |" in lines
 
 
 def test_the_card_written_is_that_of_the_manifest(tmp_path: Path) -> None:

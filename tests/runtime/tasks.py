@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from service.errors import AdaptationDivergedError, UnusableVectorError
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Encoder
 from service.learner.encoders.mlp import Mlp
+from service.learner.encoders.residual import Residual
 from service.learner.episodes import Support
 from service.learner.meta_model import MetaModel
 from service.learner.recipe import Recipe
@@ -23,6 +24,8 @@ GROUPS = Conv4(width=8, norm="group")
 MODELS = {
     "head": tiny_model(),
     "head, from zeros": tiny_model(Conv4(width=8), Recipe(head="zero", step_size=0.5, steps_default=2, steps_max=10)),
+    "head, through views": tiny_model(Residual(widths=(8, 16), projection=24), replace(HEAD_RECIPE, views=3)),
+    "all, through views": tiny_model(GROUPS, Recipe(scope="all", step_size=0.01, steps_default=2, steps_max=10, views=2)),
     "head, of vectors": tiny_model(Mlp(6), HEAD_RECIPE),
     "all, prototypes": tiny_model(GROUPS, Recipe(scope="all", step_size=0.01, steps_default=2, steps_max=10)),
     "all, one way": tiny_model(GROUPS, Recipe(scope="all", head="per_class", way=4, step_size=0.1, steps_default=2, steps_max=10)),

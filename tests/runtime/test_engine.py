@@ -8,6 +8,7 @@ from service.learner.encoders.mlp import Mlp
 from service.learner.leave_one_out import leave_one_out_accuracy
 from service.learner.meta_model import MetaModel, adapt, predict
 from service.learner.recipe import Recipe, Scope
+from service.learner.views import with_views
 from service.runtime.engine import ENCODER_CHUNK, AdaptTask, Engine, Fitted, PredictTask
 from service.sessions.session import digest
 from tests.learner.tasks import distance
@@ -56,7 +57,8 @@ def test_batched_adaptation_equals_the_inner_loop(model: MetaModel, generator: t
     for together, task in zip(fitted(model, *tasks), tasks, strict=True):
         support = task.support
         reference = adapt(model, support, task.steps)
-        leave_one_out = leave_one_out_accuracy(model.embed(support.inputs), support.labels, support.way)
+        embedded = model.embed(with_views(support, model.recipe.views).inputs).view(model.recipe.views, len(support.labels), -1)
+        leave_one_out = leave_one_out_accuracy(embedded.mean(dim=0), support.labels, support.way)
         assert_same_fit(together, Fitted(reference, "", leave_one_out))
         assert len(together.adapted.losses) == task.steps + 1
 

@@ -6,10 +6,12 @@ import torch
 from torch.nn import functional as F
 
 from service.learner.encoders.conv4 import Conv4
+from service.learner.encoders.residual import Residual
 from service.learner.episodes import EpisodeShape, sample_episode
+from service.learner.losses import calibration_error
 from service.learner.meta_model import MetaModel, adapt, predict
 from service.learner.recipe import Recipe
-from service.training.evaluate import Judged, embed_all, evaluate
+from service.training.evaluate import Judged, embed_all, evaluate, pool
 from tests.tiny import HEAD_RECIPE, tiny_model
 from tests.training.runs import tiny_data
 
@@ -20,6 +22,10 @@ MODELS = {
     "head": tiny_model(Conv4(width=4, size=16), replace(HEAD_RECIPE, step_size=0.1)),
     "all": tiny_model(
         Conv4(width=8, size=16, norm="group", groups=2), Recipe(scope="all", step_size=0.1, steps_default=2, steps_max=4)
+    ),
+    "head, through views": tiny_model(Residual(widths=(4, 8), size=16, projection=12), replace(HEAD_RECIPE, step_size=0.1, views=4)),
+    "all, through views": tiny_model(
+        Conv4(width=8, size=16, norm="group", groups=2), Recipe(scope="all", step_size=0.1, steps_default=2, steps_max=4, views=3)
     ),
     "last_block": tiny_model(
         Conv4(width=4, size=16, norm="none"), Recipe(scope="last_block", step_size=0.1, steps_default=2, steps_max=4)
@@ -43,7 +49,7 @@ def one_query_at_a_time(model: MetaModel, shape: EpisodeShape, *, steps: int, ep
 @pytest.mark.parametrize("scope", MODELS)
 @pytest.mark.parametrize("steps", [0, 2])
 def test_it_equals_adapting_and_asking_one_query_at_a_time(scope: str, steps: int) -> None:
-    got = evaluate(MODELS[scope], tiny_data()["test"], SHAPE, steps=steps, episodes=EPISODES, seed=5)
+    got = evaluate(MODELS[scope], pool(MODELS[scope], tiny_data()["test"]), SHAPE, steps=steps, episodes=EPISODES, seed=5)
     accuracies, losses = one_query_at_a_time(MODELS[scope], SHAPE, steps=steps, episodes=EPISODES, seed=5)
     assert got.accuracy == pytest.approx(sum(accuracies) / EPISODES, abs=1e-6)
     assert got.loss == pytest.approx(sum(losses) / EPISODES, rel=1e-4)
@@ -55,7 +61,7 @@ def test_it_equals_adapting_and_asking_one_query_at_a_time(scope: str, steps: in
 @pytest.mark.parametrize("scope", MODELS)
 def test_the_seed_names_the_episodes(scope: str) -> None:
     def judged(seed: int) -> Judged:
-        return evaluate(MODELS[scope], tiny_data()["test"], SHAPE, steps=1, episodes=8, seed=seed)
+        return evaluate(MODELS[scope], pool(MODELS[scope], tiny_data()["test"]), SHAPE, steps=1, episodes=8, seed=seed)
 
     assert judged(1) == judged(1)
     assert judged(1).loss != judged(2).loss
@@ -63,14 +69,16 @@ def test_the_seed_names_the_episodes(scope: str) -> None:
 
 def test_steps_count() -> None:
     classes = tiny_data()["test"]
-    before, after = (evaluate(MODELS["head"], classes, SHAPE, steps=steps, episodes=8, seed=1).loss for steps in (0, 3))
+    before, after = (
+        evaluate(MODELS["head"], pool(MODELS["head"], classes), SHAPE, steps=steps, episodes=8, seed=1).loss for steps in (0, 3)
+    )
     assert before != pytest.approx(after, rel=1e-3)
 
 
 def test_judging_changes_nothing_of_the_meta_model() -> None:
     for model in MODELS.values():
         before = {name: value.clone() for name, value in {**model.params, **model.statistics}.items()}
-        evaluate(model, tiny_data()["test"], SHAPE, steps=2, episodes=4, seed=1)
+        evaluate(model, pool(model, tiny_data()["test"]), SHAPE, steps=2, episodes=4, seed=1)
         assert all(torch.equal(value, before[name]) for name, value in {**model.params, **model.statistics}.items())
 
 
@@ -83,4 +91,28 @@ def test_embedding_in_chunks_is_embedding_one_at_a_time(generator: torch.Generat
 
 def test_too_few_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 9 classes"):
-        evaluate(MODELS["head"], tiny_data()["test"], EpisodeShape(9, (1, 1), 1), steps=0, episodes=2, seed=0)
+        evaluate(MODELS["head"], pool(MODELS["head"], tiny_data()["test"]), EpisodeShape(9, (1, 1), 1), steps=0, episodes=2, seed=0)
+
+
+@pytest.mark.parametrize("scope", ["head", "all"])
+def test_queries_may_be_drawn_otherwise_than_the_support_set(scope: str) -> None:
+    """Asked in the negative, most queries are lost; asked as they are, nothing changes."""
+    model, classes = MODELS[scope], tiny_data()["test"]
+    same, negative = (
+        evaluate(model, pool(model, classes, queries=queries), SHAPE, steps=1, episodes=40, seed=2)
+        for queries in (classes.inputs.clone(), 255 - classes.inputs)
+    )
+    assert same == evaluate(model, pool(model, classes), SHAPE, steps=1, episodes=40, seed=2)
+    assert negative.accuracy < same.accuracy - 0.1
+
+
+def test_the_calibration_error_is_over_all_queries() -> None:
+    model = MODELS["head"]
+    got = evaluate(model, pool(model, tiny_data()["test"]), SHAPE, steps=1, episodes=3, seed=5)
+    generator, scores, correct = torch.Generator().manual_seed(5), [], []
+    for _ in range(3):
+        episode = sample_episode(tiny_data()["test"], SHAPE, generator)
+        answers = predict(model, adapt(model, episode.support, 1).params, episode.queries)
+        scores.append(answers.max(dim=1).values)
+        correct.append(answers.argmax(dim=1) == episode.query_labels)
+    assert got.calibration_error == pytest.approx(calibration_error(torch.cat(scores), torch.cat(correct)), abs=1e-5)

@@ -12,7 +12,7 @@ from service.learner.episodes import ClassInputs, EpisodeShape
 from service.learner.presets import PRESETS
 from service.learner.statistics import measure
 from service.training.checkpoint import load_checkpoint, save_checkpoint
-from service.training.evaluate import evaluate
+from service.training.evaluate import evaluate, pool
 from service.training.meta_train import Trained, freeze, meta_train
 from service.training.options import TrainOptions
 from tests.learner.tasks import distance
@@ -148,9 +148,9 @@ def test_the_best_validated_average_is_the_result(whole: tuple[Path, Trained], t
     assert whole[1].best.step == 3 * (1 + accuracies.index(max(accuracies)))
     # Judged again, the result gives the figure it was chosen by: parameters and statistics belong together.
     shape = validation_shape(tiny_options())
-    again = evaluate(
-        whole[1].model, tiny_data()["validation"], shape, steps=whole[1].model.recipe.steps_default, episodes=20, seed=tiny_options().seed
-    )
+    model = whole[1].model
+    validation = pool(model, tiny_data()["validation"])
+    again = evaluate(model, validation, shape, steps=model.recipe.steps_default, episodes=20, seed=tiny_options().seed)
     assert again.accuracy == whole[1].best.accuracy
 
 
@@ -159,7 +159,7 @@ def test_each_validation_judges_the_average_of_its_own_step(tmp_path: Path) -> N
     train(options, tmp_path, heard=heard)
     for step, judged in zip(heard.validated_at, heard.judged, strict=True):
         model = freeze(options, checkpoint_after(options, tmp_path / str(step), step).average, tiny_data()["train"])
-        again = evaluate(model, tiny_data()["validation"], validation_shape(options), steps=5, episodes=20, seed=options.seed)
+        again = evaluate(model, pool(model, tiny_data()["validation"]), validation_shape(options), steps=5, episodes=20, seed=options.seed)
         assert judged == again
 
 
@@ -298,6 +298,6 @@ def test_training_learns(tmp_path: Path) -> None:
     assert trained is not None
     untrained = freeze(options, checkpoint_after(options, tmp_path / "untrained", 0).params, tiny_data()["train"])
     shape = validation_shape(options)
-    before = evaluate(untrained, tiny_data()["validation"], shape, steps=0, episodes=200, seed=3)
-    after = evaluate(trained.model, tiny_data()["validation"], shape, steps=0, episodes=200, seed=3)
+    before = evaluate(untrained, pool(untrained, tiny_data()["validation"]), shape, steps=0, episodes=200, seed=3)
+    after = evaluate(trained.model, pool(trained.model, tiny_data()["validation"]), shape, steps=0, episodes=200, seed=3)
     assert after.accuracy > before.accuracy + 0.05

@@ -8,7 +8,7 @@ import torch
 from service.learner.episodes import EpisodeShape
 from service.learner.meta_model import MetaModel
 from service.registry.read import read
-from service.training.evaluate import evaluate
+from service.training.evaluate import evaluate, pool
 from service.training.meta_train import Trained
 from service.training.options import TrainOptions
 from service.training.publish import STEP_SEARCH_EPISODES, evaluation_rows, publish, with_honest_steps
@@ -40,7 +40,10 @@ def validation_losses(options: TrainOptions, model: MetaModel) -> list[float]:
     shape = EpisodeShape(how.way, (how.shot, how.shot), how.queries)
     counts = range(model.recipe.steps_default, model.recipe.steps_max + 1)
     validation = tiny_data()["validation"]
-    return [evaluate(model, validation, shape, steps=count, episodes=STEP_SEARCH_EPISODES, seed=options.seed).loss for count in counts]
+    return [
+        evaluate(model, pool(model, validation), shape, steps=count, episodes=STEP_SEARCH_EPISODES, seed=options.seed).loss
+        for count in counts
+    ]
 
 
 def test_what_is_published_is_what_was_trained(trained: Trained, published: Path, tmp_path: Path) -> None:
@@ -64,7 +67,9 @@ def test_the_manifest_says_where_the_weights_came_from(trained: Trained, publish
 def test_the_evaluation_table_holds_what_judging_again_gives(trained: Trained, published: Path) -> None:
     [row] = read(published).manifest.evaluation
     assert (row.way, row.shot, row.scope, row.steps, row.episodes, row.queries_per_class) == (3, 1, "head", 5, 8, 2)
-    judged = evaluate(trained.model, tiny_data()["test"], EpisodeShape(3, (1, 1), 2), steps=5, episodes=8, seed=tiny_options().seed)
+    judged = evaluate(
+        trained.model, pool(trained.model, tiny_data()["test"]), EpisodeShape(3, (1, 1), 2), steps=5, episodes=8, seed=tiny_options().seed
+    )
     assert (row.accuracy, row.ci95) == pytest.approx((judged.accuracy, judged.ci95), abs=1e-5)
 
 

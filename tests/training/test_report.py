@@ -17,7 +17,7 @@ def test_curves_and_validations_reach_tensorboard_and_the_terminal(
     with ProgressReport(tmp_path, meta_steps=40) as reporter:
         for step in range(1, 41):
             reporter.stepped(step, Outcome({}, loss=1 / step, accuracy=step / 40), 0.01)
-        reporter.validated(40, Judged(accuracy=0.875, ci95=0.0125, loss=0.5), Best(0.9, 20, {}, {}))
+        reporter.validated(40, Judged(accuracy=0.875, ci95=0.0125, loss=0.5, calibration_error=0.01), Best(0.9, 20, {}, {}))
     curves = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(event.step, event.value) for event in curves.Scalars("train/loss")] == [
         (step, pytest.approx(1 / step)) for step in range(CURVE_EVERY, 41, CURVE_EVERY)

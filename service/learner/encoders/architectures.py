@@ -7,8 +7,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Encoder
 from service.learner.encoders.mlp import Mlp
+from service.learner.encoders.residual import Residual
 
-ARCHITECTURES: Mapping[str, type[Conv4] | type[Mlp]] = {"conv4": Conv4, "mlp": Mlp}
+ARCHITECTURES: Mapping[str, type[Conv4] | type[Mlp] | type[Residual]] = {"conv4": Conv4, "mlp": Mlp, "residual": Residual}
 
 
 def build(kind: str, options: Mapping[str, Any]) -> Encoder:
@@ -27,14 +28,18 @@ def build(kind: str, options: Mapping[str, Any]) -> Encoder:
     for name, accepts in get_type_hints(architecture).items():
         if name in options and not _accepted(options[name], accepts):
             raise ValueError(f"encoder {kind!r}: expected {name} to be {_described(accepts)}, got {options[name]!r}")
+    # JSON and TOML have lists; an encoder is a value, so it holds tuples.
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     try:
-        return architecture(**options)
+        return architecture(**values)
     except TypeError as error:
         raise ValueError(f"encoder {kind!r} cannot be built: {error}") from error
 
 
 def _accepted(value: object, accepts: Any) -> bool:
-    """Whether a value is one of a `Literal`, or of a plain type; True and False are no numbers."""
+    """Whether a value is one of a `Literal`, a list of a type, or of a plain type; True and False are no numbers."""
+    if get_origin(accepts) is tuple:
+        return isinstance(value, list | tuple) and all(_accepted(each, get_args(accepts)[0]) for each in value)
     choices = get_args(accepts) or (accepts,)
     return value in choices if get_origin(accepts) is Literal else isinstance(value, choices) and not isinstance(value, bool)
 
@@ -42,6 +47,8 @@ def _accepted(value: object, accepts: Any) -> bool:
 def _described(accepts: Any) -> str:
     if get_origin(accepts) is Literal:
         return "one of " + ", ".join(map(repr, get_args(accepts)))
+    if get_origin(accepts) is tuple:
+        return f"a list of {_described(get_args(accepts)[0])}"
     return str(getattr(accepts, "__name__", accepts))
 
 

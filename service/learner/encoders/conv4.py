@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from service.learner.encoders.encoder import Activation, Normalise, activate, he_normal
+from service.learner.encoders.encoder import Activation, Norm, Normalise, activate, as_shares, he_normal, normalised
 from service.learner.parameters import Params
 
 BLOCKS = ("encoder.block1.", "encoder.block2.", "encoder.block3.", "encoder.block4.")
@@ -33,7 +33,7 @@ class Conv4:
     size: int = 28
     width: int = 64
     downsample: Literal["stride", "pool"] = "stride"
-    norm: Literal["batch", "group", "none"] = "batch"
+    norm: Norm = "batch"
     activation: Activation = "relu"
     groups: int = 8
     projection: int | None = None
@@ -86,8 +86,7 @@ class Conv4:
         return params
 
     def __call__(self, params: Params, inputs: Tensor, normalise: Normalise) -> Tensor:
-        values = inputs.to(params["encoder.block1.conv.weight"].dtype)
-        values = values / 255 if inputs.dtype == torch.uint8 else values
+        values = as_shares(inputs, params["encoder.block1.conv.weight"])
         for block in BLOCKS:
             values = self._block(block, params, values, normalise)
         values = values.flatten(1)
@@ -96,13 +95,6 @@ class Conv4:
     def _block(self, block: str, params: Params, values: Tensor, normalise: Normalise) -> Tensor:
         stride = 2 if self.downsample == "stride" else 1
         values = F.conv2d(values, params[f"{block}conv.weight"], params[f"{block}conv.bias"], stride=stride, padding=1)
-        values = activate(self.activation, self._normalised(block, params, values, normalise))
+        values = normalised(self.norm, block, params, values, normalise=normalise, groups=self.groups)
+        values = activate(self.activation, values)
         return values if self.downsample == "stride" else F.max_pool2d(values, 2)
-
-    def _normalised(self, block: str, params: Params, values: Tensor, normalise: Normalise) -> Tensor:
-        if self.norm == "none":
-            return values
-        weight, bias = params[f"{block}norm.weight"], params[f"{block}norm.bias"]
-        if self.norm == "group":
-            return F.group_norm(values, self.groups, weight, bias)
-        return normalise(block, values, weight, bias)

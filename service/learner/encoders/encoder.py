@@ -54,6 +54,20 @@ class Encoder(Protocol):
         ...
 
 
+def as_shares(inputs: Tensor, like: Tensor) -> Tensor:
+    """Give pictures [N, C, H, W] as floats in 0..1, of the type of `like`; uint8 counts in 255ths."""
+    values = inputs.to(like.dtype)
+    return values / 255 if inputs.dtype == torch.uint8 else values
+
+
+def normalised(norm: Norm, layer: str, params: Params, values: Tensor, *, normalise: Normalise, groups: int) -> Tensor:
+    """Normalise values [N, C, H, W] by the layer's `<layer>norm.weight` and `<layer>norm.bias`, as the encoder's norm says."""
+    if norm == "none":
+        return values
+    weight, bias = params[f"{layer}norm.weight"], params[f"{layer}norm.bias"]
+    return F.group_norm(values, groups, weight, bias) if norm == "group" else normalise(layer, values, weight, bias)
+
+
 def activate(kind: Activation, values: Tensor) -> Tensor:
     """Apply the non-linearity; `softplus` is the smooth one, for finite differences."""
     return F.relu(values) if kind == "relu" else F.softplus(values, beta=4)

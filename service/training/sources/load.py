@@ -18,7 +18,7 @@ GLYPH_HELD_OUT_CLASSES = 150
 def load_data(
     data: OmniglotData | GlyphData | FolderData, preprocessing: Preprocessing, *, data_root: Path | None, download: bool = False
 ) -> Mapping[str, ClassInputs]:
-    """Load `train`, `validation` and `test` classes; training classes rotated when the configuration says so.
+    """Load `train`, `validation` and `test` classes; training classes rotated and mirrored when the configuration says so.
 
     Raises:
         BadDataError: missing, damaged or too few images.
@@ -27,6 +27,8 @@ def load_data(
     parts = dict(_parts(data, preprocessing, data_root=data_root, download=download))
     if data.rotations:
         parts["train"] = parts["train"].with_rotations()
+    if data.reflections:
+        parts["train"] = parts["train"].with_reflections()
     return parts
 
 

@@ -6,8 +6,14 @@ from service.learner.encoders.architectures import build, describe
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Encoder
 from service.learner.encoders.mlp import Mlp
+from service.learner.encoders.residual import Residual
 
-ENCODERS = [Conv4(width=32, norm="group", projection=64, channels=3), Conv4(), Mlp(inputs=5, layers=3, activation="softplus")]
+ENCODERS = [
+    Conv4(width=32, norm="group", projection=64, channels=3),
+    Conv4(),
+    Mlp(inputs=5, layers=3, activation="softplus"),
+    Residual(widths=(8, 16), size=32, projection=12),
+]
 
 
 @pytest.mark.parametrize("encoder", ENCODERS, ids=str)
@@ -19,7 +25,7 @@ def test_what_describes_an_encoder_builds_it_again(encoder: Encoder) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "says"),
     [
-        ("resnet99", {}, r"kind among \['conv4', 'mlp'\], got 'resnet99'"),
+        ("resnet99", {}, r"kind among \['conv4', 'mlp', 'residual'\], got 'resnet99'"),
         ("conv4", {"widht": 64}, "no option widht; expected among .*'width'"),
         ("conv4", {"norm": "layer"}, "norm to be one of 'batch', 'group', 'none', got 'layer'"),
         ("conv4", {"downsample": "max"}, "downsample to be one of 'stride', 'pool', got 'max'"),
@@ -28,6 +34,12 @@ def test_what_describes_an_encoder_builds_it_again(encoder: Encoder) -> None:
         ("conv4", {"width": True}, "width to be int, got True"),
         ("conv4", {"projection": 1.5}, "projection to be int"),
         ("conv4", {"width": 12, "norm": "group"}, "8 groups divide"),
+        ("residual", {"widths": [64, "128"]}, r"widths to be a list of int, got \[64, '128'\]"),
+        ("residual", {"widths": 64}, "widths to be a list of int, got 64"),
+        ("residual", {"widths": []}, "at least one block"),
+        ("residual", {"norm": "none"}, "expected norm `batch` or `group`"),
+        ("residual", {"norm": "group", "widths": [64, 100]}, "8 groups divide"),
+        ("residual", {"projection": 0}, "positive projection"),
         ("mlp", {}, "cannot be built: .*'inputs'"),
     ],
 )
