@@ -71,7 +71,8 @@ def _judged(
     prepared = pool(stored.model, classes)
     for shape in shapes:
         try:
-            yield shape, judge(stored.model, prepared, shape, steps=steps, episodes=episodes, seed=seed)
+            seen = prepared.within(shape.group) if shape.group else prepared
+            yield shape, judge(stored.model, seen, shape, steps=steps, episodes=episodes, seed=seed)
         except ValueError as error:
             raise BadDataError(str(error)) from error
 

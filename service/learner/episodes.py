@@ -1,6 +1,5 @@
 """Classes of inputs, and the tasks sampled from them."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -77,6 +76,18 @@ class ClassInputs:
             groups.setdefault(name.rpartition("/")[0], []).append(index)
         return list(groups.values())
 
+    def in_large_groups(self, at_least: int) -> "ClassInputs":
+        """Keep the classes of groups of at least so many: the alphabets that a whole task can come from.
+
+        Raises:
+            ValueError: there is no such group.
+        """
+        groups = self.groups()
+        kept = [index for group in groups if len(group) >= at_least for index in group]
+        if not kept:
+            raise ValueError(f"expected groups of at least {at_least} classes, got none larger than {max(map(len, groups))}")
+        return self.only(kept)
+
     def only(self, indices: Sequence[int]) -> "ClassInputs":
         """Keep some classes, in the order given."""
         return ClassInputs.of([(self.names[k], self.inputs[self.first[k] : self.first[k + 1]]) for k in indices])
@@ -108,7 +119,7 @@ class EpisodeShape:
         way: classes.
         shot: closed range that the number of support examples is drawn from, per class when `uneven`.
         queries: queries of each class.
-        group: how many classes come from one group, an alphabet say (see `ClassInputs.groups`), then from the next; 0 mixes all.
+        group: at most so many classes come from one group, an alphabet say (see `ClassInputs.groups`), then from the next; 0 mixes all.
         turns: every example of a class takes its turn as support (see `Episode.rounds`).
     """
 
@@ -124,7 +135,7 @@ def sample_episode(classes: ClassInputs, shape: EpisodeShape, generator: torch.G
     """Draw an episode: `way` classes without replacement, support and queries disjoint within each.
 
     Raises:
-        ValueError: too few classes, or groups that are large enough; or a drawn class with too few inputs.
+        ValueError: too few classes, or groups of them; or a drawn class with too few inputs.
     """
     chosen = _choose(classes, shape, generator)
     lowest, highest = shape.shot
@@ -147,13 +158,13 @@ def _choose(classes: ClassInputs, shape: EpisodeShape, generator: torch.Generato
         raise ValueError(f"expected at least {shape.way} classes for a {shape.way}-way episode, got {len(classes)}")
     if not shape.group:
         return torch.randperm(len(classes), generator=generator)[: shape.way].tolist()
-    large = [group for group in classes.groups() if len(group) >= shape.group]
-    if len(large) * shape.group < shape.way:
-        raise ValueError(f"expected groups for {shape.way} classes with {shape.group} or more each, got {len(large)} such groups")
-    chosen: list[int] = []
-    for index in torch.randperm(len(large), generator=generator)[: math.ceil(shape.way / shape.group)].tolist():
-        chosen += [large[index][k] for k in torch.randperm(len(large[index]), generator=generator)[: shape.group].tolist()]
-    return chosen[: shape.way]
+    groups, chosen = classes.groups(), []
+    for index in torch.randperm(len(groups), generator=generator).tolist():
+        members = groups[index]
+        chosen += [members[k] for k in torch.randperm(len(members), generator=generator)[: shape.group].tolist()]
+        if len(chosen) >= shape.way:
+            return chosen[: shape.way]
+    raise ValueError(f"expected {shape.way} classes with at most {shape.group} from one group, got {len(chosen)}")
 
 
 def _draw(classes: ClassInputs, index: int, shot: int, queries: int, generator: torch.Generator) -> Tensor:

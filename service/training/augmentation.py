@@ -7,12 +7,16 @@ from torch.nn import functional as F
 from service.training.options import Augmentation
 
 
-def augment(images: Tensor, options: Augmentation, generator: torch.Generator) -> Tensor:
-    """Change every image on its own: [N, C, H, W] uint8 → [N, C, H, W] float32 in 0..1."""
+def augment(images: Tensor, options: Augmentation, generator: torch.Generator, *, size: int) -> Tensor:
+    """Change every image on its own, then reduce it: [N, C, k·size, k·size] uint8 → [N, C, size, size] float32 in 0..1.
+
+    Larger pictures stay sharp when they are turned: what comes out is reduced once, as served pictures are.
+    """
     values = images.to(torch.float32) / 255
     if max(options.turn, options.scale, options.stretch, options.slant, options.shift) > 0:
         grid = F.affine_grid(_hands(len(values), options, generator), list(values.shape), align_corners=False)
         values = F.grid_sample(values, grid, align_corners=False)
+    values = F.avg_pool2d(values, values.shape[-1] // size) if values.shape[-1] > size else values
     return _restroked(values, options.stroke, generator) if options.stroke > 0 else values
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,6 +47,10 @@ class Pool:
     rows: ClassInputs
     support: Tensor
     queries: Tensor
+
+    def within(self, at_least: int) -> "Pool":
+        """Keep the classes of groups of at least so many; raises ValueError when there are none."""
+        return replace(self, rows=self.rows.in_large_groups(at_least))
 
     def episode(self, shape: EpisodeShape, generator: torch.Generator) -> Episode:
         """Sample an episode whose support set has every view of every example."""

@@ -66,7 +66,7 @@ def meta_train(
     torch.set_num_threads(options.threads)
     state = load_checkpoint(run, options) if resume else _fresh(options)
     # A copy, because the optimiser works in place and the average of a fresh run starts from the same tensors.
-    params = trainable({name: value.clone() for name, value in state.params.items()})
+    params = trainable({name: _laid_out(value) for name, value in state.params.items()})
     optimiser = _optimiser(params, options.optimiser)
     if state.optimiser:
         optimiser.load_state_dict(state.optimiser)
@@ -90,6 +90,11 @@ def meta_train(
 def _fresh(options: TrainOptions) -> Checkpoint:
     params = initial_params(options.build_encoder(), options.build_recipe(), _generator(options.seed, "initial"))
     return Checkpoint(step=0, params=params, average=params, optimiser={}, best=None, stale=0, seconds=0.0)
+
+
+def _laid_out(value: Tensor) -> Tensor:
+    """Copy a parameter, kernels with their channels last: pictures come so, and a pass need not turn the kernels each time."""
+    return value.clone(memory_format=torch.channels_last if value.dim() == 4 else torch.contiguous_format)
 
 
 def _snapshot(state: Checkpoint, params: Params, optimiser: torch.optim.Optimizer, started: float) -> Checkpoint:
@@ -123,7 +128,9 @@ def _episodes(options: TrainOptions, classes: ClassInputs, step: int) -> Iterato
         group = stage.group if float(torch.rand((), generator=generator)) < stage.grouped else 0
         shape = EpisodeShape(way, stage.shot, stage.queries, stage.uneven, group, stage.turns)
         episode = sample_episode(classes, shape, generator)
-        images = augment(torch.cat([episode.support.inputs, episode.queries]), options.augmentation, generator)
+        images = augment(
+            torch.cat([episode.support.inputs, episode.queries]), options.augmentation, generator, size=options.preprocessing.size
+        )
         support, queries = torch.split(images, [len(episode.support.labels), len(episode.query_labels)])
         yield replace(episode, support=replace(episode.support, inputs=support), queries=queries)
 
@@ -194,5 +201,6 @@ def freeze(options: TrainOptions, params: Params, classes: ClassInputs) -> MetaM
     generator = _generator(options.seed, "statistics")
     rows = torch.randperm(len(classes.inputs), generator=generator)[:STATISTICS_SAMPLE]
     encoder = options.build_encoder()
-    statistics = measure(encoder, params, augment(classes.inputs[rows], options.augmentation, generator))
+    sample = augment(classes.inputs[rows], options.augmentation, generator, size=options.preprocessing.size)
+    statistics = measure(encoder, params, sample)
     return MetaModel(encoder, options.build_recipe(), params, statistics)

@@ -31,26 +31,30 @@ class Options(BaseModel):
         return table
 
 
-class OmniglotData(Options):
+class ImageData(Options):
+    """What every source of pictures does to its training classes."""
+
+    rotations: bool = Field(True, description="training classes turned by 90, 180 and 270 degrees are classes of their own")
+    reflections: bool = Field(False, description="so are mirrored ones")
+    oversample: int = Field(1, ge=1, le=8, description="keep training pictures at so many times the size until they are changed")
+
+
+class OmniglotData(ImageData):
     """Omniglot from the folder given by --data-root."""
 
     source: Literal["omniglot"]
     split: Literal["background", "vinyals"] = "background"
-    rotations: bool = True
-    reflections: bool = False
 
 
-class GlyphData(Options):
+class GlyphData(ImageData):
     """Invented characters, drawn on the spot; train, validation and test come from disjoint seeds."""
 
     source: Literal["glyphs"]
     classes: int = Field(400, ge=10)
     drawings: int = Field(20, ge=2)
-    rotations: bool = True
-    reflections: bool = False
 
 
-class FolderData(Options):
+class FolderData(ImageData):
     """Your own images: a folder or zip of class folders; classes are split by their sorted order."""
 
     source: Literal["folder"]
@@ -58,7 +62,6 @@ class FolderData(Options):
     validation_share: float = Field(0.15, gt=0, lt=0.5)
     test_share: float = Field(0.15, gt=0, lt=0.5)
     rotations: bool = False
-    reflections: bool = False
 
 
 class Stage(Options):
@@ -69,7 +72,7 @@ class Stage(Options):
     shot: tuple[int, int] = (1, 1)
     uneven: bool = False
     turns: bool = Field(False, description="every example of a class takes its turn as support")
-    group: int = Field(0, ge=0, description="classes that come from one group, an alphabet say, then from the next; 0 mixes all")
+    group: int = Field(0, ge=0, description="at most so many classes from one group, an alphabet say, then from the next; 0 mixes all")
     grouped: float = Field(1.0, ge=0, le=1, description="share of the episodes that `group` holds for; the others mix all")
     queries: int = Field(3, ge=1, description="queries per class")
     inner_steps: int = Field(0, ge=0)

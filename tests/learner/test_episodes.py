@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -78,27 +80,35 @@ def alphabets_of(episode: Episode) -> list[int]:
     return [int(value) // 100 for value in episode.queries.flatten().tolist()]
 
 
-def test_a_group_lends_so_many_classes_then_the_next(generator: torch.Generator) -> None:
+def test_a_group_lends_at_most_so_many_classes_then_the_next(generator: torch.Generator) -> None:
     seen = set()
-    for _ in range(60):
+    for _ in range(100):
         episode = sample_episode(ALPHABETS, EpisodeShape(7, (1, 1), 1, group=4), generator)
         alphabets = alphabets_of(episode)
         assert len(set(episode.queries.flatten().tolist())) == 7
-        assert (len(set(alphabets[:4])), len(set(alphabets[4:]))) == (1, 1)
-        assert alphabets[0] != alphabets[4]
-        seen |= set(alphabets)
-    assert seen == {0, 2}  # the second alphabet has only three
+        runs = [(alphabet, len(list(same))) for alphabet, same in itertools.groupby(alphabets)]
+        assert len({alphabet for alphabet, _ in runs}) == len(runs)
+        seen.add(tuple(runs))
+    # The second alphabet has only three: it lends them all, and goes on to the next.
+    assert seen == {((0, 4), (2, 3)), ((2, 4), (0, 3)), ((0, 4), (1, 3)), ((2, 4), (1, 3)), ((1, 3), (0, 4)), ((1, 3), (2, 4))}
 
 
 def test_a_group_as_large_as_the_way_is_one_alphabet(generator: torch.Generator) -> None:
-    drawn = [alphabets_of(sample_episode(ALPHABETS, EpisodeShape(3, (1, 1), 1, group=3), generator)) for _ in range(40)]
+    large = ALPHABETS.in_large_groups(5)
+    drawn = [alphabets_of(sample_episode(large, EpisodeShape(5, (1, 1), 1, group=5), generator)) for _ in range(40)]
     assert {len(set(alphabets)) for alphabets in drawn} == {1}
-    assert {alphabets[0] for alphabets in drawn} == {0, 1, 2}
+    assert {alphabets[0] for alphabets in drawn} == {0, 2}
+
+
+def test_without_any_large_group_the_largest_is_named() -> None:
+    assert ALPHABETS.in_large_groups(6).names == tuple(f"z/{k}" for k in range(6))
+    with pytest.raises(ValueError, match="groups of at least 7 classes, got none larger than 6"):
+        ALPHABETS.in_large_groups(7)
 
 
 def test_too_few_groups_say_how_many_there_are(generator: torch.Generator) -> None:
-    with pytest.raises(ValueError, match="groups for 11 classes with 5 or more each, got 2 such groups"):
-        sample_episode(ALPHABETS, EpisodeShape(11, (1, 1), 1, group=5), generator)
+    with pytest.raises(ValueError, match="expected 11 classes with at most 3 from one group, got 9"):
+        sample_episode(ALPHABETS, EpisodeShape(11, (1, 1), 1, group=3), generator)
 
 
 def test_without_turns_an_episode_has_one_round_itself(generator: torch.Generator) -> None:

@@ -14,6 +14,11 @@ def only(**strengths: float) -> Augmentation:
     return Augmentation(**{**OFF, **strengths})
 
 
+def altered(pictures: Tensor, options: Augmentation, generator: torch.Generator) -> Tensor:
+    """The pictures after `augment`, at the size they have."""
+    return augment(pictures, options, generator, size=pictures.shape[-1])
+
+
 def images() -> Tensor:
     return tiny_data()["train"].inputs[:12]
 
@@ -37,12 +42,12 @@ def centres(pictures: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def test_all_zero_gives_the_pictures_as_shares_of_255() -> None:
-    assert torch.equal(augment(images(), only(), seeded()), images() / 255)
+    assert torch.equal(altered(images(), only(), seeded()), images() / 255)
 
 
 @pytest.mark.parametrize("name", OFF)
 def test_every_change_changes_pictures_and_keeps_their_shape_and_range(name: str) -> None:
-    changed = augment(images(), only(**{name: 0.5}), seeded())
+    changed = altered(images(), only(**{name: 0.5}), seeded())
     assert changed.shape == images().shape
     assert changed.dtype == torch.float32
     assert changed.min() >= 0
@@ -51,23 +56,23 @@ def test_every_change_changes_pictures_and_keeps_their_shape_and_range(name: str
 
 
 def test_the_same_generator_gives_the_same_pictures_and_another_others() -> None:
-    first, again, other = (augment(images(), Augmentation(), seeded(seed)) for seed in (7, 7, 8))
+    first, again, other = (altered(images(), Augmentation(), seeded(seed)) for seed in (7, 7, 8))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other, atol=0.05)
 
 
 def test_a_picture_is_changed_the_same_whatever_the_others_show() -> None:
     mates = torch.cat([images()[:1], torch.randint(256, (11, 1, 16, 16), dtype=torch.uint8, generator=seeded())])
-    assert torch.equal(augment(mates, Augmentation(), seeded())[0], augment(images(), Augmentation(), seeded())[0])
+    assert torch.equal(altered(mates, Augmentation(), seeded())[0], altered(images(), Augmentation(), seeded())[0])
 
 
 def test_copies_of_one_picture_are_changed_differently() -> None:
-    copies = augment(images()[:1].repeat(12, 1, 1, 1), Augmentation(), seeded())
+    copies = altered(images()[:1].repeat(12, 1, 1, 1), Augmentation(), seeded())
     assert len({tuple(copy.flatten().tolist()) for copy in copies}) == 12
 
 
 def test_a_turn_keeps_the_distance_from_the_middle_and_its_angle_within_bounds() -> None:
-    x, y = centres(augment(dot(), only(turn=0.5), seeded()))
+    x, y = centres(altered(dot(), only(turn=0.5), seeded()))
     torch.testing.assert_close(torch.hypot(x, y), torch.full_like(x, centres(dot() / 255)[0][0].item()), atol=0.01, rtol=0)
     angles = torch.atan2(y, x)
     assert angles.min() < -0.4
@@ -76,7 +81,7 @@ def test_a_turn_keeps_the_distance_from_the_middle_and_its_angle_within_bounds()
 
 
 def test_a_shift_moves_both_ways_and_no_further_than_asked() -> None:
-    (start, _), (x, y) = centres(dot() / 255), centres(augment(dot(), only(shift=0.2), seeded()))
+    (start, _), (x, y) = centres(dot() / 255), centres(altered(dot(), only(shift=0.2), seeded()))
     for moved in (x - start, y):
         assert moved.min() < -0.15
         assert moved.max() > 0.15
@@ -84,7 +89,7 @@ def test_a_shift_moves_both_ways_and_no_further_than_asked() -> None:
 
 
 def test_a_scale_moves_along_the_ray_by_a_factor_within_bounds() -> None:
-    (start, _), (x, y) = centres(dot() / 255), centres(augment(dot(), only(scale=0.3), seeded()))
+    (start, _), (x, y) = centres(dot() / 255), centres(altered(dot(), only(scale=0.3), seeded()))
     factors = (x / start).log()
     assert factors.min() < -0.25
     assert factors.max() > 0.25
@@ -95,7 +100,7 @@ def test_a_scale_moves_along_the_ray_by_a_factor_within_bounds() -> None:
 def test_a_stroke_is_thickened_and_thinned_and_keeps_its_full_strength() -> None:
     line = torch.zeros(200, 1, 21, 21, dtype=torch.uint8)
     line[:, :, :, 8:13] = 255
-    restroked = augment(line, only(stroke=1.0), seeded())
+    restroked = altered(line, only(stroke=1.0), seeded())
     ink = restroked.sum(dim=(1, 2, 3)) / (line / 255).sum(dim=(1, 2, 3))
     # A share of a pixel on each side, of a line five pixels wide: up to 7/5, and down by 0.6 of a pixel on each side.
     assert 1.3 < ink.max() <= 7 / 5
@@ -106,8 +111,18 @@ def test_a_stroke_is_thickened_and_thinned_and_keeps_its_full_strength() -> None
 def test_thinning_never_wipes_out_a_thin_stroke() -> None:
     thin = torch.zeros(100, 1, 9, 9, dtype=torch.uint8)
     thin[:, :, :, 4] = 255
-    assert torch.allclose(augment(thin, only(stroke=1.0), seeded()).amax(dim=(1, 2, 3)), torch.ones(100))
+    assert torch.allclose(altered(thin, only(stroke=1.0), seeded()).amax(dim=(1, 2, 3)), torch.ones(100))
 
 
 def test_a_blank_picture_stays_blank_and_finite() -> None:
-    assert torch.equal(augment(torch.zeros(3, 1, 16, 16, dtype=torch.uint8), Augmentation(), seeded()), torch.zeros(3, 1, 16, 16))
+    assert torch.equal(altered(torch.zeros(3, 1, 16, 16, dtype=torch.uint8), Augmentation(), seeded()), torch.zeros(3, 1, 16, 16))
+
+
+def test_larger_pictures_are_changed_first_and_reduced_then() -> None:
+    large = images().repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    assert torch.equal(augment(large, only(), seeded(), size=16), images() / 255)
+    turned = augment(large, only(turn=0.3), seeded(), size=16)
+    assert turned.shape == images().shape
+    # The same turn of the same drawing, whatever the size it is made at.
+    assert (turned - altered(images(), only(turn=0.3), seeded())).abs().mean() < 0.05
+    assert (turned - images() / 255).abs().mean() > 0.05

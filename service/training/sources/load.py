@@ -1,6 +1,7 @@
 """From a configuration to classes to train, validate and test on."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from service.errors import BadConfigError
@@ -18,13 +19,16 @@ GLYPH_HELD_OUT_CLASSES = 150
 def load_data(
     data: OmniglotData | GlyphData | FolderData, preprocessing: Preprocessing, *, data_root: Path | None, download: bool = False
 ) -> Mapping[str, ClassInputs]:
-    """Load `train`, `validation` and `test` classes; training classes rotated and mirrored when the configuration says so.
+    """Load `train`, `validation` and `test` classes; training classes rotated, mirrored and larger when the configuration says so.
 
     Raises:
         BadDataError: missing, damaged or too few images.
         BadConfigError: Omniglot without a folder to read it from.
     """
     parts = dict(_parts(data, preprocessing, data_root=data_root, download=download))
+    if data.oversample > 1:
+        large = replace(preprocessing, size=data.oversample * preprocessing.size)
+        parts["train"] = _parts(data, large, data_root=data_root, download=False)["train"]
     if data.rotations:
         parts["train"] = parts["train"].with_rotations()
     if data.reflections:

@@ -40,6 +40,22 @@ def test_only_training_classes_are_rotated() -> None:
     assert torch.equal(rotated["test"].inputs, upright["test"].inputs)
 
 
+def test_only_training_classes_are_mirrored_and_kept_larger() -> None:
+    plain, changed = (
+        load_data(GlyphData(source="glyphs", classes=10, drawings=2, **options), SMALL, data_root=None)
+        for options in ({"rotations": False}, {"reflections": True, "oversample": 2})
+    )
+    assert {part: tuple(classes.inputs.shape) for part, classes in changed.items()} == {
+        "train": (160, 1, 32, 32),
+        "validation": (300, 1, 16, 16),
+        "test": (300, 1, 16, 16),
+    }
+    assert changed["train"].names[-1].startswith("mirrored/turned 270/")
+    assert torch.equal(changed["test"].inputs, plain["test"].inputs)
+    reduced = torch.nn.functional.avg_pool2d(changed["train"].inputs[:20].float(), 2)
+    assert (reduced - plain["train"].inputs.float()).abs().mean() < 12  # the same drawings
+
+
 @pytest.mark.parametrize(("share", "sizes"), [(0.2, [6, 2, 2]), (0.3, [4, 3, 3]), (0.01, [6, 2, 2])])
 def test_a_folder_is_split_into_parts_that_share_no_class(share: float, sizes: list[int], folder: Path) -> None:
     data = FolderData(source="folder", path=folder, validation_share=share, test_share=share)

@@ -1,0 +1,194 @@
+"""Everything docs/results.md says of a shipped Omniglot meta-model: cells, inner steps, calibration, another domain, milliseconds.
+
+Usage: python benchmarks/accuracy.py omniglot --data-root FOLDER [--episodes 10000]
+Writes benchmarks/results/accuracy-<name>-<version>.json and prints its tables.
+"""
+
+import gzip
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+from torch import Tensor
+
+from service.inputs.preprocessing import Preprocessing
+from service.learner import losses
+from service.learner.episodes import ClassInputs, EpisodeShape, sample_episode
+from service.learner.heads import prototypes
+from service.learner.meta_model import MetaModel
+from service.learner.recipe import Recipe
+from service.registry.read import Stored, find
+from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
+from service.training.evaluate import Pool, evaluate, pool
+from service.training.options import OmniglotData
+from service.training.sources.load import load_data
+
+RESULTS = Path(__file__).parent / "results"
+WAYS = (2, 5, 20, 50, 100)
+SHOTS = ((1, 1), (5, 5), (10, 10), (1, 10))
+MAIN = ((5, 1), (5, 5), (20, 1), (20, 5))
+SEED = 1
+
+# Cells beyond the four usual ones, and steps other than the default, are judged on fewer episodes.
+FEWER = 2_000
+
+
+def named(shape: EpisodeShape) -> str:
+    """Give the usual short name of a cell: 20w1s, 5w1-10s for uneven shots."""
+    low, high = shape.shot
+    return f"{shape.way}w{low}s" if low == high else f"{shape.way}w{low}-{high}s"
+
+
+def cells(ways: Sequence[int], shots: Sequence[tuple[int, int]], queries: int) -> Iterator[EpisodeShape]:
+    """Every way with every range of shots; a range is drawn from for each class."""
+    return (EpisodeShape(way, shot, queries, uneven=shot[0] != shot[1]) for way in ways for shot in shots)
+
+
+def judge(model: MetaModel, unseen: Pool, shape: EpisodeShape, *, steps: int, episodes: int) -> dict[str, Any]:
+    """Give one row: the cell, the steps and what `evaluate` found."""
+    judged = evaluate(model, unseen, shape, steps=steps, episodes=episodes, seed=SEED)
+    return {"cell": named(shape), "steps": steps, "episodes": episodes, **{key: round(value, 5) for key, value in asdict(judged).items()}}
+
+
+def step_counts(model: MetaModel) -> list[int]:
+    """Give none, one, the default and the most inner steps."""
+    return sorted({0, min(1, model.recipe.steps_max), model.recipe.steps_default, model.recipe.steps_max})
+
+
+def omniglot(model: MetaModel, unseen: Pool, episodes: int) -> list[dict[str, Any]]:
+    """Judge the four usual cells in full, all others on fewer episodes, and every cell with other counts of steps."""
+    rows = []
+    for shape in cells(WAYS, SHOTS, queries=5):
+        usual = (shape.way, shape.shot[0]) in MAIN and not shape.uneven
+        for steps in step_counts(model):
+            full = usual and steps == model.recipe.steps_default
+            rows.append(judge(model, unseen, shape, steps=steps, episodes=episodes if full else min(FEWER, episodes)))
+    return rows
+
+
+def within_alphabets(model: MetaModel, unseen: Pool, tasks: int) -> dict[str, Any]:
+    """Judge 20 characters of one alphabet, one drawing of each, one query of each (Lake et al. 2015)."""
+    shape = EpisodeShape(20, (1, 1), 1, group=20)
+    return judge(model, unseen.within(shape.way), shape, steps=model.recipe.steps_default, episodes=tasks)
+
+
+def mnist(folder: Path, see: Callable[[Image.Image], Tensor]) -> ClassInputs:
+    """Read the 10,000 MNIST test digits, each as `see` makes it."""
+    pixels = np.frombuffer(gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28)
+    labels = np.frombuffer(gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes()), np.uint8, offset=8)
+    return ClassInputs.of([(str(k), torch.stack([see(Image.fromarray(digit)) for digit in pixels[labels == k]])) for k in range(10)])
+
+
+def as_they_are(digit: Image.Image) -> Tensor:
+    """Give the pixels as numbers in 0..1: [784]."""
+    return torch.tensor(np.asarray(digit, dtype=np.float32).ravel() / 255)
+
+
+def nearest_mean(classes: ClassInputs, shape: EpisodeShape, episodes: int) -> float:
+    """Judge the class means of the inputs themselves."""
+    generator = torch.Generator().manual_seed(SEED)
+    scores = []
+    for _ in range(episodes):
+        episode = sample_episode(classes, shape, generator)
+        centres = prototypes(episode.support.inputs, episode.support.labels, shape.way)
+        scores.append(losses.accuracy(-torch.cdist(episode.queries, centres), episode.query_labels))
+    return torch.stack(scores).mean().item()
+
+
+def fresh_head(model: MetaModel) -> MetaModel:
+    """Give the same encoder with a linear head that starts from zeros and takes 100 gradient steps."""
+    params = {name: value for name, value in model.params.items() if not name.startswith(("head.", "rate."))}
+    return replace(model, params=params, recipe=Recipe(head="zero", step_size=0.05, steps_default=100, steps_max=100))
+
+
+def digits(model: MetaModel, preprocessing: Preprocessing, folder: Path, episodes: int) -> list[dict[str, Any]]:
+    """Judge 10-way tasks of MNIST digits, without retraining, beside what needs no meta-model."""
+    seen, raw, fresh = mnist(folder, preprocessing), mnist(folder, as_they_are), fresh_head(model)
+    ours, bare = pool(model, seen), pool(fresh, seen)
+    rows = []
+    for shape in cells((10,), ((1, 1), (5, 5), (10, 10), (1, 10)), queries=15):
+        counts = step_counts(model)
+        rows += [{"who": "the meta-model", **judge(model, ours, shape, steps=steps, episodes=episodes)} for steps in counts]
+        rows.append({"who": "fresh linear head", **judge(fresh, bare, shape, steps=100, episodes=min(200, episodes))})
+        rows.append({"who": "nearest mean of pixels", "cell": named(shape), "accuracy": round(nearest_mean(raw, shape, episodes), 5)})
+    return rows
+
+
+def milliseconds(model: MetaModel, classes: ClassInputs) -> dict[str, float]:
+    """Give the median time of one adaptation and of one prediction on one core, without HTTP."""
+    torch.set_num_threads(1)
+    engine, generator = Engine(torch.device("cpu")), torch.Generator().manual_seed(SEED)
+    found = {}
+    for way, shot in MAIN:
+        episode = sample_episode(classes, EpisodeShape(way, (shot, shot), 1), generator)
+        task = AdaptTask(episode.support, model.recipe.steps_default)
+        found[f"adapt {way}w{shot}s"] = _median(lambda task=task: engine.adapt(model, [task]))
+    (fitted,) = engine.adapt(model, [task])
+    if not isinstance(fitted, Fitted):
+        raise fitted
+    asked = PredictTask(fitted.adapted.params, episode.queries[:1], 1)
+    return {**found, "predict one": _median(lambda: engine.predict(model, [asked]))}
+
+
+def _median(call: Callable[[], object]) -> float:
+    spent = []
+    for _ in range(40):
+        started = time.perf_counter()
+        call()
+        spent.append(1000 * (time.perf_counter() - started))
+    return round(statistics.median(spent[5:]), 2)
+
+
+def unseen_classes(stored: Stored, preprocessing: Preprocessing, data_root: Path) -> Mapping[str, ClassInputs]:
+    """Give the test classes of the meta-model's own split, upright and, for the split of Vinyals et al., turned ones among them."""
+    split = stored.manifest.training.config["data"]["split"]
+    upright = load_data(OmniglotData(source="omniglot", split=split, rotations=False), preprocessing, data_root=data_root)["test"]
+    return {"upright": upright, **({"turned": upright.with_rotations()} if split == "vinyals" else {})}
+
+
+def main(
+    model: str,
+    data_root: Annotated[Path, typer.Option(envvar="INNERLOOP_DATA_ROOT")],
+    model_store: Path = Path("model_store"),
+    episodes: int = 10_000,
+) -> None:
+    """Judge everything, in some minutes."""
+    stored = find(model_store, model)
+    takes = stored.manifest.input
+    if takes.kind != "image":
+        raise typer.BadParameter("this benchmark reads drawings; the meta-model takes vectors")
+    parts = unseen_classes(stored, takes.preprocessing, data_root)
+    result: dict[str, Any] = {
+        "model": f"{stored.manifest.name}@{stored.manifest.version}",
+        "weights_sha256": stored.manifest.weights.sha256,
+        "torch": str(torch.__version__),
+        "seed": SEED,
+    }
+    for name, classes in parts.items():
+        prepared = pool(stored.model, classes)
+        result[name] = omniglot(stored.model, prepared, episodes)
+        if name == "upright":
+            result["within one alphabet"] = within_alphabets(stored.model, prepared, min(1_000, episodes))
+    result["mnist"] = digits(stored.model, takes.preprocessing, data_root / "mnist_t10k", min(1_000, episodes))
+    result["milliseconds on one core"] = milliseconds(stored.model, parts["upright"])
+    path = RESULTS / f"accuracy-{stored.manifest.name}-{stored.manifest.version}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    typer.echo("\n".join(_printed(result)))
+
+
+def _printed(result: Mapping[str, Any]) -> Iterator[str]:
+    for name, rows in result.items():
+        for row in rows if isinstance(rows, list) else [rows]:
+            yield f"{name}: {row}"
+
+
+if __name__ == "__main__":
+    typer.run(main)
