@@ -6,6 +6,9 @@ from torch.nn import functional as F
 
 from service.training.options import Augmentation
 
+# Along each side: four let a stroke swing once or twice, as hands do.
+BEND_POINTS = 4
+
 
 def augment(images: Tensor, options: Augmentation, generator: torch.Generator, *, size: int) -> Tensor:
     """Change every image on its own, then reduce it: [N, C, k·size, k·size] uint8 → [N, C, size, size] float32 in 0..1.
@@ -13,9 +16,9 @@ def augment(images: Tensor, options: Augmentation, generator: torch.Generator, *
     Larger pictures stay sharp when they are turned: what comes out is reduced once, as served pictures are.
     """
     values = images.to(torch.float32) / 255
-    if max(options.turn, options.scale, options.stretch, options.slant, options.shift) > 0:
+    if max(options.turn, options.scale, options.stretch, options.slant, options.shift, options.bend) > 0:
         grid = F.affine_grid(_hands(len(values), options, generator), list(values.shape), align_corners=False)
-        values = F.grid_sample(values, grid, align_corners=False)
+        values = F.grid_sample(values, grid + _bends(values, options.bend, generator), align_corners=False)
     values = F.avg_pool2d(values, values.shape[-1] // size) if values.shape[-1] > size else values
     return _restroked(values, options.stroke, generator) if options.stroke > 0 else values
 
@@ -28,6 +31,12 @@ def _hands(count: int, options: Augmentation, generator: torch.Generator) -> Ten
     first = torch.stack([cosine * scale * stretch, slant * options.slant - sine * scale, right * options.shift], dim=1)
     second = torch.stack([sine * scale, cosine * scale / stretch, down * options.shift], dim=1)
     return torch.stack([first, second], dim=1)
+
+
+def _bends(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Draw a smooth displacement for each image: [N, H, W, 2], normal at the points of a coarse grid."""
+    pulls = strength * torch.randn(len(images), 2, BEND_POINTS, BEND_POINTS, generator=generator)
+    return F.interpolate(pulls, list(images.shape[-2:]), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
 
 
 def _restroked(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:

@@ -100,3 +100,16 @@ def test_the_newest_version_of_a_name_is_judged(evaluate: Evaluate, model_store:
     shutil.copytree(model_store / "damaged" / "1", model_store / "tiny" / "2")
     assert_refused(evaluate("tiny"), str(model_store / "tiny" / "2"))
     assert rows(evaluate("tiny@1", "--json"))
+
+
+def test_turned_classes_count_when_asked_for(evaluate: Evaluate) -> None:
+    [row] = rows(evaluate("tiny", "--rotations", "--way", 20, "--json"))[1:]
+    assert (row["way"], row["rotations"]) == (20, True)  # there are only five upright
+
+
+def test_episodes_within_one_parent_folder_need_one_that_is_large_enough(evaluate: Evaluate, drawings: Path) -> None:
+    for index, folder in enumerate(sorted(drawings.iterdir())):
+        shutil.move(folder, drawings / f"alphabet{index // 3}" / folder.name)
+    [row] = rows(evaluate("tiny", "--within", "--json"))
+    assert (row["way"], row["within"]) == (3, True)
+    assert_refused(evaluate("tiny", "--within", "--way", 4), "groups of at least 4 classes, got none larger than 3")

@@ -6,7 +6,7 @@ from service.training.augmentation import augment
 from service.training.options import Augmentation
 from tests.training.runs import tiny_data
 
-OFF = {"turn": 0.0, "scale": 0.0, "stretch": 0.0, "slant": 0.0, "shift": 0.0, "stroke": 0.0}
+OFF = {"turn": 0.0, "scale": 0.0, "stretch": 0.0, "slant": 0.0, "shift": 0.0, "bend": 0.0, "stroke": 0.0}
 
 
 def only(**strengths: float) -> Augmentation:
@@ -95,6 +95,16 @@ def test_a_scale_moves_along_the_ray_by_a_factor_within_bounds() -> None:
     assert factors.max() > 0.25
     assert factors.abs().max() < 0.32
     assert y.abs().max() < 0.01
+
+
+def test_a_bend_moves_neighbours_together_and_the_picture_as_a_whole_not_at_all() -> None:
+    two = dot() + dot().roll(4, dims=2)  # a second square, right below the first
+    (x, y), (start_x, start_y) = centres(altered(two, only(bend=0.1), seeded())), centres(two / 255)
+    for moved in (x - start_x, y - start_y):
+        assert 0.03 < moved.std() < 0.2
+        assert moved.mean().abs() < 0.03
+    (above, _), (below, _) = (centres(altered(each, only(bend=0.1), seeded())) for each in (dot(), dot().roll(4, dims=2)))
+    assert torch.corrcoef(torch.stack([above, below]))[0, 1] > 0.8
 
 
 def test_a_stroke_is_thickened_and_thinned_and_keeps_its_full_strength() -> None:

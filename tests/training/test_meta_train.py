@@ -18,7 +18,7 @@ from service.training.options import TrainOptions
 from tests.learner.tasks import distance
 from tests.training.runs import PER_CLASS, After, Heard, assert_same, checkpoint_after, tiny_data, tiny_options, train
 
-UNCHANGED = {"turn": 0, "scale": 0, "stretch": 0, "slant": 0, "shift": 0, "stroke": 0}
+UNCHANGED = {"turn": 0, "scale": 0, "stretch": 0, "slant": 0, "shift": 0, "bend": 0, "stroke": 0}
 
 
 def validation_shape(options: TrainOptions) -> EpisodeShape:
@@ -301,3 +301,32 @@ def test_training_learns(tmp_path: Path) -> None:
     before = evaluate(untrained, pool(untrained, tiny_data()["validation"]), shape, steps=0, episodes=200, seed=3)
     after = evaluate(trained.model, pool(trained.model, tiny_data()["validation"]), shape, steps=0, episodes=200, seed=3)
     assert after.accuracy > before.accuracy + 0.05
+
+
+def test_bfloat16_says_almost_what_float32_says(tmp_path: Path) -> None:
+    heard = {}
+    for precision in ("float32", "bfloat16"):
+        heard[precision] = Heard()
+        train(tiny_options(precision=precision), tmp_path, steps=1, heard=heard[precision])
+    exact, rough = (each.outcomes[0] for each in heard.values())
+    assert exact.loss != rough.loss == pytest.approx(exact.loss, rel=0.02)
+    assert all(gradient.dtype == torch.float32 for gradient in rough.gradients.values())
+    assert distance(*(torch.cat([each.gradients[name].flatten() for name in exact.gradients]) for each in (rough, exact))) < 0.1
+
+
+def test_a_stage_may_take_turns_and_classes_group_by_group(tmp_path: Path) -> None:
+    stage = {"steps": 9, "way": [4, 4], "queries": 2, "turns": True, "group": 2}
+    heard: list[Heard] = []
+    for changes in ({}, {"turns": False}, {"group": 0}, {"grouped": 0.0}):
+        heard.append(Heard())
+        grouped = {**tiny_data(), "train": by_alphabet(tiny_data()["train"])}
+        options = tiny_options(stages=[{**stage, **changes}])
+        meta_train(options, grouped, tmp_path, reporter=heard[-1], should_stop=After(1))
+    both, no_turns, no_groups, never_grouped = (each.outcomes[0].loss for each in heard)
+    assert len({both, no_turns, no_groups}) == 3
+    assert never_grouped == no_groups
+
+
+def by_alphabet(classes: ClassInputs) -> ClassInputs:
+    """The same classes in alphabets of four."""
+    return ClassInputs(tuple(f"alphabet{k // 4}/{name}" for k, name in enumerate(classes.names)), classes.inputs, classes.first)

@@ -113,3 +113,15 @@ def test_a_per_class_head_is_judged_at_its_own_way() -> None:
     model = tiny_model(options.build_encoder(), options.build_recipe())
     rows = evaluation_rows(model, tiny_data()["test"], options, label="test")
     assert [(row.way, row.scope, row.steps) for row in rows] == [(5, "all", 3)]
+
+
+def test_turned_test_classes_are_judged_beside_the_upright_ones_when_asked_for(trained: Trained, tmp_path: Path) -> None:
+    options = tiny_options(final={"ways": [3, 20], "shots": [1], "queries": 2, "episodes": 4, "rotations": True})
+    rows = read(publish(options, trained, tiny_data(), tmp_path / "store")).manifest.evaluation
+    upright, turned = "glyphs test classes", "glyphs test classes, turned ones among them"
+    # There are eight test classes, and thirty-two with their turns.
+    assert [(row.data, row.way) for row in rows] == [(upright, 3), (turned, 3), (turned, 20)]
+    prepared = pool(trained.model, tiny_data()["test"].with_rotations())
+    judged = evaluate(trained.model, prepared, EpisodeShape(20, (1, 1), 2), steps=5, episodes=4, seed=options.seed)
+    assert rows[2].accuracy == pytest.approx(judged.accuracy, abs=1e-5)
+    assert rows[2].calibration_error == pytest.approx(judged.calibration_error, abs=1e-5)

@@ -1,0 +1,116 @@
+"""What each lever gives: short trainings of one configuration, each with one thing changed, judged on validation classes only.
+
+Usage: python benchmarks/ablations.py configs/omniglot-vinyals.toml --data-root FOLDER [--steps 600] [--only NAME ...]
+Adds to benchmarks/results/ablations.json after every run, and prints the rows of docs/results.md.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.learner.episodes import ClassInputs, EpisodeShape
+from service.learner.outer_rules import Outcome
+from service.training.checkpoint import Best
+from service.training.evaluate import Judged, evaluate, pool
+from service.training.meta_train import meta_train
+from service.training.options import TrainOptions, read_options
+from service.training.sources.load import load_data
+
+RESULTS = Path(__file__).parent / "results" / "ablations.json"
+CELLS = {
+    "5w1s": EpisodeShape(5, (1, 1), 5),
+    "5w5s": EpisodeShape(5, (5, 5), 5),
+    "20w1s": EpisodeShape(20, (1, 1), 5),
+    "20w5s": EpisodeShape(20, (5, 5), 5),
+}
+WITHIN = EpisodeShape(20, (1, 1), 1, group=20)
+
+CONV4 = {"kind": "conv4", "width": 64, "downsample": "stride"}
+
+# Each changes tables of the shipped configuration; a table named here is merged, a list replaces.
+LEVERS: Mapping[str, Mapping[str, Any]] = {
+    "as shipped, but short": {},
+    "conv4-64, strided": {"encoder": CONV4},
+    "conv4-64, strided, projected to 256": {"encoder": {**CONV4, "projection": 256}},
+    "no turns": {"stage": {"turns": False}},
+    "no groups": {"stage": {"grouped": 0.0}},
+    "groups in half of the episodes": {"stage": {"grouped": 0.5}},
+    "120-way, 2 drawings a class": {"stage": {"way": [120, 120], "queries": 1}},
+    "20-way, 12 drawings a class": {"stage": {"way": [20, 20], "queries": 11}},
+    "no reflections": {"data": {"reflections": False}},
+    "no rotations": {"data": {"rotations": False, "reflections": False}},
+    "no oversampling": {"data": {"oversample": 1}},
+    "no weight average": {"optimiser": {"ema": 0.0}},
+    "no augmentation": {"augmentation": dict.fromkeys(("turn", "scale", "stretch", "slant", "shift", "stroke", "bend"), 0.0)},
+    "no stroke augmentation": {"augmentation": {"stroke": 0.0}},
+    "no bending": {"augmentation": {"bend": 0.0}},
+    "float32": {"precision": "float32"},
+    "one view": {"recipe": {"views": 1}},
+    "nine views": {"recipe": {"views": 9}},
+}
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None: ...
+
+    def validated(self, step: int, judged: Judged, best: Best) -> None: ...
+
+
+def shortened(options: TrainOptions, lever: Mapping[str, Any], steps: int) -> TrainOptions:
+    """Give the configuration with only its first stage, so many steps of it, and the lever's changes."""
+    table = options.model_dump()
+    first = {**table["stages"][0], "steps": steps, **lever.get("stage", {})}
+    changed = {key: {**table[key], **value} if isinstance(value, dict) else value for key, value in lever.items() if key != "stage"}
+    changed |= {"encoder": lever["encoder"]} if "encoder" in lever else {}
+    return TrainOptions.model_validate({**table, **changed, "stages": [first], "validation": {**table["validation"], "every": steps}})
+
+
+def run(options: TrainOptions, data: Mapping[str, ClassInputs], episodes: int) -> dict[str, Any]:
+    """Train and judge on the validation classes: upright and turned, and within one alphabet."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        trained = meta_train(options, data, Path(folder), reporter=Silent())
+    if trained is None:
+        raise RuntimeError("the run ended before its validation")
+    spent, model, steps = time.monotonic() - started, trained.model, trained.model.recipe.steps_default
+    seen = pool(model, data["validation"].with_rotations())
+    row = {name: evaluate(model, seen, shape, steps=steps, episodes=episodes, seed=1) for name, shape in CELLS.items()}
+    upright = pool(model, data["validation"]).within(WITHIN.way)
+    row["within"] = evaluate(model, upright, WITHIN, steps=steps, episodes=episodes, seed=1)
+    weights = sum(value.numel() for value in model.params.values())
+    return {
+        "seconds": round(spent),
+        "parameters": weights,
+        **{name: [round(100 * judged.accuracy, 2), round(100 * judged.ci95, 2)] for name, judged in row.items()},
+    }
+
+
+def main(
+    config: Path,
+    data_root: Annotated[Path, typer.Option(envvar="INNERLOOP_DATA_ROOT")],
+    steps: int = 600,
+    episodes: int = 2_000,
+    only: Annotated[list[str] | None, typer.Option(help="Run these levers; all of them when absent.")] = None,
+) -> None:
+    """Run the levers one after the other."""
+    options = read_options(config)
+    for name, lever in LEVERS.items():
+        if only and name not in only:
+            continue
+        changed = shortened(options, lever, steps)
+        data = load_data(changed.data, changed.preprocessing, data_root=data_root)
+        row = {"steps": steps, "threads": changed.threads, **run(changed, data, episodes)}
+        known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+        RESULTS.write_text(json.dumps({**known, name: row}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        typer.echo(f"| {name} | {row['seconds']} s | " + " | ".join(f"{row[cell][0]:.2f}" for cell in (*CELLS, "within")) + " |")
+
+
+if __name__ == "__main__":
+    typer.run(main)
