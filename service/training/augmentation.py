@@ -36,7 +36,14 @@ def _hands(count: int, options: Augmentation, generator: torch.Generator) -> Ten
 def _bends(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     """Draw a smooth displacement for each image: [N, H, W, 2], normal at the points of a coarse grid."""
     pulls = strength * torch.randn(len(images), 2, BEND_POINTS, BEND_POINTS, generator=generator)
-    return F.interpolate(pulls, list(images.shape[-2:]), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    rows, columns = (_cubic(side) for side in images.shape[-2:])
+    return torch.einsum("ncij,iy,jx->nyxc", pulls, rows, columns)
+
+
+def _cubic(side: int) -> Tensor:
+    """Give what each point of the coarse grid counts at each pixel of a side: [BEND_POINTS, side], bicubic."""
+    points = torch.eye(BEND_POINTS).view(1, BEND_POINTS, BEND_POINTS, 1)
+    return F.interpolate(points, (side, 1), mode="bicubic", align_corners=True).view(BEND_POINTS, side)
 
 
 def _restroked(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
