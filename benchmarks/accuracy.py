@@ -171,6 +171,7 @@ def main(
         "weights_sha256": stored.manifest.weights.sha256,
         "torch": str(torch.__version__),
         "seed": SEED,
+        "steps": stored.manifest.recipe.steps_default,
     }
     for name, classes in parts.items():
         prepared = pool(stored.model, classes)
@@ -185,9 +186,36 @@ def main(
 
 
 def _printed(result: Mapping[str, Any]) -> Iterator[str]:
-    for name, rows in result.items():
-        for row in rows if isinstance(rows, list) else [rows]:
-            yield f"{name}: {row}"
+    """Lay the figures out as docs/results.md shows them."""
+    for name in ("upright", "turned"):
+        if name in result:
+            yield from ("", f"{name}: accuracy, then calibration error, in percent", *_by_way(result[name], result["steps"]))
+            yield from ("", f"{name}: inner steps", *_by_steps(result[name]))
+    yield from ("", f"within one alphabet: {_percent(result['within one alphabet'])}")
+    ours = [row for row in result["mnist"] if row["who"] == "the meta-model"]
+    yield from ("", "MNIST: inner steps", *_by_steps(ours))
+    for row in result["mnist"]:
+        if row not in ours:
+            yield f"| {row['who']} | {row['cell']} | {100 * row['accuracy']:.2f} |"
+    yield from ("", "milliseconds on one core", json.dumps(result["milliseconds on one core"]))
+
+
+def _percent(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['accuracy']:.2f} ± {100 * row['ci95']:.2f}"
+
+
+def _by_way(rows: Sequence[Mapping[str, Any]], default: int) -> Iterator[str]:
+    """Give a line for each way, at the default steps, its columns shots."""
+    for way in WAYS:
+        found = [row for row in rows if row["cell"].startswith(f"{way}w") and row["steps"] == default]
+        yield f"| {way} | " + " | ".join(f"{_percent(row)} ({100 * row['calibration_error']:.1f})" for row in found) + " |"
+
+
+def _by_steps(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Give a line for each cell, its columns counts of steps."""
+    yield "| cell | " + " | ".join(map(str, sorted({row["steps"] for row in rows}))) + " |"
+    for cell in dict.fromkeys(row["cell"] for row in rows):
+        yield f"| {cell} | " + " | ".join(_percent(row) for row in rows if row["cell"] == cell) + " |"
 
 
 if __name__ == "__main__":

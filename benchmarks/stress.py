@@ -20,11 +20,10 @@ from service.errors import BlankImageError
 from service.inputs.archives import by_class, read_zip
 from service.inputs.images import decode_image
 from service.inputs.preprocessing import Preprocessing
-from service.learner import heads, losses
-from service.learner.batched_heads import adapt_heads
-from service.learner.episodes import ClassInputs, EpisodeShape, sample_episode
-from service.registry.read import Stored, find
-from service.training.evaluate import embed_all
+from service.learner.episodes import ClassInputs, EpisodeShape
+from service.registry.read import find
+from service.training.evaluate import Pool, embed_all, evaluate, pool
+from service.training.sources.omniglot import VINYALS_TEST
 
 RESULTS = Path(__file__).parent / "results"
 CELLS = ((5, 1), (5, 5), (20, 1), (20, 5))
@@ -85,13 +84,15 @@ STRESSES: Mapping[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def load(data_root: Path, preprocessing: Preprocessing, stress: Callable[[Image.Image], Image.Image]) -> ClassInputs:
-    """Load the evaluation characters, each drawing changed first."""
-    groups: dict[str, list[Tensor]] = {}
+def load(data_root: Path, preprocessing: Preprocessing, stress: Callable[[Image.Image], Image.Image], *, last: int | None) -> ClassInputs:
+    """Load the evaluation characters, or the last so many of them, each drawing changed first."""
+    groups: dict[str, list[bytes]] = {}
     for member in by_class(read_zip((data_root / "omniglot" / "images_evaluation.zip").read_bytes(), max_bytes=2**30)):
-        drawing = stress(decode_image(member.content, name=str(member.path)))
-        groups.setdefault(member.label, []).append(_seen(drawing, preprocessing))
-    return ClassInputs.of([(label, torch.stack(images)) for label, images in sorted(groups.items())])
+        groups.setdefault(member.label, []).append(member.content)
+    tested = sorted(groups)[-last if last else 0 :]
+    return ClassInputs.of(
+        [(label, torch.stack([_seen(stress(decode_image(each, name=label)), preprocessing) for each in groups[label]])) for label in tested]
+    )
 
 
 def _seen(drawing: Image.Image, preprocessing: Preprocessing) -> Tensor:
@@ -102,22 +103,6 @@ def _seen(drawing: Image.Image, preprocessing: Preprocessing) -> Tensor:
         return torch.zeros(preprocessing.channels, preprocessing.size, preprocessing.size, dtype=torch.uint8)
 
 
-def judge(stored: Stored, clean: ClassInputs, changed: Tensor, *, shape: EpisodeShape, episodes: int) -> float:
-    """Give the mean accuracy when queries are rows of `changed` and support examples rows of the clean embeddings."""
-    rows = clean.replace_inputs(torch.arange(len(clean.inputs)))
-    generator = torch.Generator().manual_seed(1)
-    model, steps = stored.model, stored.manifest.recipe.steps_default
-    scores = []
-    for _ in range(episodes):
-        episode = sample_episode(rows, shape, generator)
-        support = replace(episode.support, inputs=clean.inputs[episode.support.inputs])
-        head = adapt_heads(model.params, model.recipe, [support], [steps])[0].params
-        logits = heads.logits(head, changed[episode.queries], heads.scale(model.params))
-        scores.append(losses.accuracy(logits, episode.query_labels).item())
-    return sum(scores) / len(scores)
-
-
-@torch.no_grad()
 def main(
     model: str,
     data_root: Annotated[Path, typer.Option(envvar="INNERLOOP_DATA_ROOT")],
@@ -131,15 +116,18 @@ def main(
     if takes.kind != "image":
         raise typer.BadParameter("this benchmark draws; the meta-model takes vectors")
     table: dict[str, dict[str, float]] = {}
-    clean: ClassInputs | None = None
+    clean: Pool | None = None
+    steps, split = stored.manifest.recipe.steps_default, stored.manifest.training.config["data"]["split"]
     for name, stress in STRESSES.items():
         if only and name not in ("none", *only):
             continue
-        drawings = load(data_root, takes.preprocessing, stress)
-        embedded = embed_all(stored.model, drawings.inputs)
-        clean = clean or drawings.replace_inputs(embedded)
+        drawings = load(data_root, takes.preprocessing, stress, last=VINYALS_TEST if split == "vinyals" else None)
+        clean = clean or pool(stored.model, drawings)
+        unseen = replace(clean, queries=embed_all(stored.model, drawings.inputs))
         table[name] = {
-            f"{way}w{shot}s": judge(stored, clean, embedded, shape=EpisodeShape(way, (shot, shot), 5), episodes=episodes)
+            f"{way}w{shot}s": evaluate(
+                stored.model, unseen, EpisodeShape(way, (shot, shot), 5), steps=steps, episodes=episodes, seed=1
+            ).accuracy
             for way, shot in CELLS
         }
         typer.echo(f"| {name} | " + " | ".join(f"{100 * value:.2f}" for value in table[name].values()) + " |")

@@ -61,21 +61,21 @@ class Pool:
 
 
 @torch.no_grad()
-def pool(model: MetaModel, classes: ClassInputs, *, queries: Tensor | None = None) -> Pool:
-    """Prepare classes for `evaluate`; `queries` are what is asked instead of the inputs themselves, row for row: drawn otherwise, say.
+def pool(model: MetaModel, classes: ClassInputs) -> Pool:
+    """Prepare classes for `evaluate`.
 
     With frozen statistics an embedding does not depend on its batch, so a head-scope model embeds every image once, each
     of its views too; a test holds the outcome equal to adapting and asking one query at a time.
     """
     rows = classes.replace_inputs(torch.arange(len(classes.inputs)))
-    asked = classes.inputs if queries is None else queries
     if model.recipe.moves_body:
-        return Pool(rows, classes.inputs.unsqueeze(1), asked)
+        return Pool(rows, classes.inputs.unsqueeze(1), classes.inputs)
     plain = embed_all(model, classes.inputs)
     views = [plain, *(embed_all(model, classes.inputs, index) for index in range(1, model.recipe.views))]
-    return Pool(rows, torch.stack(views, dim=1), plain if queries is None else embed_all(model, queries))
+    return Pool(rows, torch.stack(views, dim=1), plain)
 
 
+@torch.no_grad()
 def embed_all(model: MetaModel, inputs: Tensor, view_index: int = 0) -> Tensor:
     """Embed a view of any number of inputs [N, ...] in chunks: [N, D]."""
     chunks = torch.split(inputs, ENCODER_CHUNK)

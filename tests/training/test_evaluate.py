@@ -94,18 +94,6 @@ def test_too_few_classes_are_refused() -> None:
         evaluate(MODELS["head"], pool(MODELS["head"], tiny_data()["test"]), EpisodeShape(9, (1, 1), 1), steps=0, episodes=2, seed=0)
 
 
-@pytest.mark.parametrize("scope", ["head", "all"])
-def test_queries_may_be_drawn_otherwise_than_the_support_set(scope: str) -> None:
-    """Asked in the negative, most queries are lost; asked as they are, nothing changes."""
-    model, classes = MODELS[scope], tiny_data()["test"]
-    same, negative = (
-        evaluate(model, pool(model, classes, queries=queries), SHAPE, steps=1, episodes=40, seed=2)
-        for queries in (classes.inputs.clone(), 255 - classes.inputs)
-    )
-    assert same == evaluate(model, pool(model, classes), SHAPE, steps=1, episodes=40, seed=2)
-    assert negative.accuracy < same.accuracy - 0.1
-
-
 def test_the_calibration_error_is_over_all_queries() -> None:
     model = MODELS["head"]
     got = evaluate(model, pool(model, tiny_data()["test"]), SHAPE, steps=1, episodes=3, seed=5)
