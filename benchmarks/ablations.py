@@ -50,8 +50,6 @@ LEVERS: Mapping[str, Mapping[str, Any]] = {
     "no stroke augmentation": {"augmentation": {"stroke": 0.0}},
     "no bending": {"augmentation": {"bend": 0.0}},
     "float32": {"precision": "float32"},
-    "one view": {"recipe": {"views": 1}},
-    "nine views": {"recipe": {"views": 9}},
 }
 
 
