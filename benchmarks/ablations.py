@@ -30,7 +30,7 @@ CELLS = {
 }
 WITHIN = EpisodeShape(20, (1, 1), 1, group=20)
 
-CONV4 = {"kind": "conv4", "width": 64, "downsample": "stride"}
+CONV4 = {"kind": "conv4", "size": 32, "width": 64, "downsample": "stride"}
 
 # Each changes tables of the shipped configuration; a table named here is merged, a list replaces.
 LEVERS: Mapping[str, Mapping[str, Any]] = {
