@@ -25,6 +25,7 @@ from service.learner.episodes import ClassInputs, EpisodeShape, sample_episode
 from service.learner.heads import prototypes
 from service.learner.meta_model import MetaModel
 from service.learner.recipe import Recipe
+from service.learner.views import MOST_VIEWS
 from service.registry.read import Stored, find
 from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
 from service.training.evaluate import Pool, evaluate, pool
@@ -34,11 +35,11 @@ from service.training.sources.load import load_data
 RESULTS = Path(__file__).parent / "results"
 WAYS = (2, 5, 20, 50, 100)
 SHOTS = ((1, 1), (5, 5), (10, 10), (1, 10))
-MAIN = ((5, 1), (5, 5), (20, 1), (20, 5))
+USUAL = tuple(EpisodeShape(way, (shot, shot), 5) for way, shot in ((5, 1), (5, 5), (20, 1), (20, 5)))
 SEED = 1
 
 # Cells beyond the four usual ones, and steps other than the default, are judged on fewer episodes.
-FEWER = 2_000
+FEWER = 500
 
 
 def named(shape: EpisodeShape) -> str:
@@ -67,10 +68,19 @@ def omniglot(model: MetaModel, unseen: Pool, episodes: int) -> list[dict[str, An
     """Judge the four usual cells in full, all others on fewer episodes, and every cell with other counts of steps."""
     rows = []
     for shape in cells(WAYS, SHOTS, queries=5):
-        usual = (shape.way, shape.shot[0]) in MAIN and not shape.uneven
         for steps in step_counts(model):
-            full = usual and steps == model.recipe.steps_default
+            full = shape in USUAL and steps == model.recipe.steps_default
             rows.append(judge(model, unseen, shape, steps=steps, episodes=episodes if full else min(FEWER, episodes)))
+    return rows
+
+
+def views(model: MetaModel, classes: ClassInputs, episodes: int) -> list[dict[str, Any]]:
+    """Judge the four usual cells with other numbers of views of the support set."""
+    rows = []
+    for count in (1, 3, MOST_VIEWS):
+        seen = replace(model, recipe=replace(model.recipe, views=count))
+        unseen, steps = pool(seen, classes), model.recipe.steps_default
+        rows += [{"views": count, **judge(seen, unseen, shape, steps=steps, episodes=episodes)} for shape in USUAL]
     return rows
 
 
@@ -127,10 +137,10 @@ def milliseconds(model: MetaModel, classes: ClassInputs) -> dict[str, float]:
     torch.set_num_threads(1)
     engine, generator = Engine(torch.device("cpu")), torch.Generator().manual_seed(SEED)
     found = {}
-    for way, shot in MAIN:
-        episode = sample_episode(classes, EpisodeShape(way, (shot, shot), 1), generator)
+    for shape in USUAL:
+        episode = sample_episode(classes, shape, generator)
         task = AdaptTask(episode.support, model.recipe.steps_default)
-        found[f"adapt {way}w{shot}s"] = _median(lambda task=task: engine.adapt(model, [task]))
+        found[f"adapt {named(shape)}"] = _median(lambda task=task: engine.adapt(model, [task]))
     (fitted,) = engine.adapt(model, [task])
     if not isinstance(fitted, Fitted):
         raise fitted
@@ -178,6 +188,7 @@ def main(
         result[name] = omniglot(stored.model, prepared, episodes)
         if name == "upright":
             result["within one alphabet"] = within_alphabets(stored.model, prepared, min(1_000, episodes))
+    result["views"] = views(stored.model, parts["upright"], min(2_000, episodes))
     result["mnist"] = digits(stored.model, takes.preprocessing, data_root / "mnist_t10k", min(1_000, episodes))
     result["milliseconds on one core"] = milliseconds(stored.model, parts["upright"])
     path = RESULTS / f"accuracy-{stored.manifest.name}-{stored.manifest.version}.json"
@@ -192,6 +203,8 @@ def _printed(result: Mapping[str, Any]) -> Iterator[str]:
             yield from ("", f"{name}: accuracy, then calibration error, in percent", *_by_way(result[name], result["steps"]))
             yield from ("", f"{name}: inner steps", *_by_steps(result[name]))
     yield from ("", f"within one alphabet: {_percent(result['within one alphabet'])}")
+    for count in dict.fromkeys(row["views"] for row in result["views"]):
+        yield f"| {count} views | " + " | ".join(_percent(row) for row in result["views"] if row["views"] == count) + " |"
     ours = [row for row in result["mnist"] if row["who"] == "the meta-model"]
     yield from ("", "MNIST: inner steps", *_by_steps(ours))
     for row in result["mnist"]:

@@ -84,6 +84,8 @@ def _encoder(folder: Path, manifest: Manifest) -> Encoder:
         encoder = build(str(options.pop("kind", None)), options)
     except ValueError as error:
         raise BadManifestError(f"{folder / 'manifest.json'}: {error}") from error
+    if manifest.recipe.views > 1 and manifest.input.kind != "image":
+        raise BadManifestError(f"{folder / 'manifest.json'}: expected one view of an input that is no image, got {manifest.recipe.views}")
     if encoder.input_shape != manifest.input.shape:
         raise BadManifestError(
             f"{folder / 'manifest.json'}: expected an encoder of inputs {manifest.input.shape}, got one of {encoder.input_shape}"

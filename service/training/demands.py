@@ -17,13 +17,14 @@ class _Demand:
     way: int
     shot: int
     queries: int
+    group: int = 0
 
 
 def require_enough(options: TrainOptions, data: Mapping[str, ClassInputs]) -> None:
     """Hold the data against every table that episodes are drawn by.
 
     Raises:
-        BadDataError: fewer classes than the way, or a class with fewer images than shots and queries together.
+        BadDataError: fewer classes than the way, or in too few groups; or a class with fewer images than shots and queries together.
     """
     for demand in _demands(options):
         _check(demand, data[demand.part])
@@ -31,7 +32,7 @@ def require_enough(options: TrainOptions, data: Mapping[str, ClassInputs]) -> No
 
 def _demands(options: TrainOptions) -> Iterator[_Demand]:
     for number, stage in enumerate(options.stages, start=1):
-        yield _Demand(f"[[stages]] {number}", "train", stage.way[1], stage.shot[1], stage.queries)
+        yield _Demand(f"[[stages]] {number}", "train", stage.way[1], stage.shot[1], stage.queries, stage.group)
     how, final = options.validation, options.final
     yield _Demand("[validation]", "validation", how.way, how.shot, how.queries)
     # The evaluation table leaves out larger ways, but a meta-model without any row could not be served.
@@ -43,6 +44,12 @@ def _check(demand: _Demand, classes: ClassInputs) -> None:
         raise BadDataError(
             f"{demand.table} of the configuration asks for {demand.way} {demand.part} classes, got {len(classes)};"
             " add classes or lower the way"
+        )
+    lent = sum(min(len(group), demand.group) for group in classes.groups()) if demand.group else demand.way
+    if lent < demand.way:
+        raise BadDataError(
+            f"{demand.table} of the configuration asks for {demand.way} {demand.part} classes, at most {demand.group} from one group; the groups"
+            f" lend {lent}; raise `group`, lower the way, or put the class folders into more parent folders"
         )
     needed, smallest = demand.shot + demand.queries, min(range(len(classes)), key=classes.size)
     if classes.size(smallest) < needed:

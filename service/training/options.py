@@ -164,8 +164,6 @@ class TrainOptions(Options):
                 f"a per_class head serves {recipe.way} classes only; set way = [{recipe.way}, {recipe.way}] in every stage,"
                 f" way = {recipe.way} in [validation], and have {recipe.way} among ways in [final]"
             )
-        if recipe.views > 1 and len(encoder.input_shape) != 3:
-            raise ValueError("views are of pictures; an encoder of vectors needs views = 1 in [recipe]")
         wanted = (self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size)
         if encoder.input_shape != wanted:
             raise ValueError(f"[preprocessing] gives inputs of shape {wanted}, but [encoder] takes {encoder.input_shape}")

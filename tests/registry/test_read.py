@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from service.errors import BadManifestError, BadWeightsError
+from service.learner.encoders.mlp import Mlp
 from service.registry.read import read, versions
 from tests.registry.stored import edit_manifest, edit_weights
-from tests.tiny import write_tiny
+from tests.tiny import tiny_model, write_tiny
 
 Tensors = dict[str, Tensor]
 
@@ -181,3 +182,15 @@ def test_only_folders_named_by_a_plain_number_are_versions(tmp_path: Path) -> No
 
 def test_a_store_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert versions(tmp_path / "no") == []
+
+
+def test_views_of_vectors_are_refused(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, model=tiny_model(Mlp(inputs=3)))
+    edit_manifest(folder, lambda table: table["recipe"].update(views=3))
+    with pytest.raises(BadManifestError, match="expected one view of an input that is no image, got 3"):
+        read(folder)
+
+
+def test_a_manifest_written_before_there_were_views_has_one(folder: Path) -> None:
+    edit_manifest(folder, lambda table: table["recipe"].pop("views"))
+    assert read(folder).model.recipe.views == 1

@@ -41,3 +41,19 @@ def test_a_larger_way_of_the_final_table_may_be_left_out() -> None:
     require_enough(tiny_options(final={"ways": [3, 20], "shots": [1], "queries": 2}), data())
     with pytest.raises(BadDataError, match="6 images of every test class"):
         require_enough(tiny_options(final={"ways": [3], "shots": [1, 4], "queries": 2}), data())
+
+
+def in_alphabets(classes: ClassInputs, *sizes: int) -> ClassInputs:
+    """The same classes, the first so many in one alphabet, the next in another."""
+    alphabets = [alphabet for alphabet, size in enumerate(sizes) for _ in range(size)]
+    return ClassInputs(
+        tuple(f"{alphabet}/{name}" for alphabet, name in zip(alphabets, classes.names, strict=True)), classes.inputs, classes.first
+    )
+
+
+def test_groups_must_lend_enough_classes() -> None:
+    options = tiny_options(stages=[{"steps": 1, "way": [3, 6], "queries": 2, "group": 2}])
+    train = data()["train"]
+    require_enough(options, {**data(), "train": in_alphabets(train, 2, 2, 2)})
+    with pytest.raises(BadDataError, match=r"6 train classes, at most 2 from one group; the groups lend 5"):
+        require_enough(options, {**data(), "train": in_alphabets(train, 1, 2, 3)})
