@@ -48,8 +48,8 @@ def _check(demand: _Demand, classes: ClassInputs) -> None:
     lent = sum(min(len(group), demand.group) for group in classes.groups()) if demand.group else demand.way
     if lent < demand.way:
         raise BadDataError(
-            f"{demand.table} of the configuration asks for {demand.way} {demand.part} classes, at most {demand.group} from one group; the groups"
-            f" lend {lent}; raise `group`, lower the way, or put the class folders into more parent folders"
+            f"{demand.table} of the configuration asks for {demand.way} {demand.part} classes, at most {demand.group} from one group;"
+            f" the groups lend {lent}; raise `group`, lower the way, or put the class folders into more parent folders"
         )
     needed, smallest = demand.shot + demand.queries, min(range(len(classes)), key=classes.size)
     if classes.size(smallest) < needed:
