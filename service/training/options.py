@@ -96,7 +96,7 @@ class Augmentation(Options):
     stretch: float = Field(0.15, ge=0, description="logarithm of the ratio of the axes, both ways")
     slant: float = Field(0.2, ge=0, description="shear, both ways")
     shift: float = Field(0.12, ge=0, description="share of half the picture, both ways")
-    bend: float = Field(0.05, ge=0, description="how far a coarse grid laid over the picture is pulled about, share of half of it")
+    bend: float = Field(0.0, ge=0, description="how far a coarse grid laid over the picture is pulled about, share of half of it")
     stroke: float = Field(1.0, ge=0, le=1, description="how far strokes are thickened or thinned")
 
 
