@@ -19,8 +19,17 @@ def augment(images: Tensor, options: Augmentation, generator: torch.Generator, *
     if max(options.turn, options.scale, options.stretch, options.slant, options.shift, options.bend) > 0:
         grid = F.affine_grid(_hands(len(values), options, generator), list(values.shape), align_corners=False)
         values = F.grid_sample(values, grid + _bends(values, options.bend, generator), align_corners=False)
-    values = F.avg_pool2d(values, values.shape[-1] // size) if values.shape[-1] > size else values
+    values = _reduced(values, size)
     return _restroked(values, options.stroke, generator) if options.stroke > 0 else values
+
+
+def unchanged(images: Tensor, *, size: int) -> Tensor:
+    """Only reduce: [N, C, k·size, k·size] uint8 → [N, C, size, size] float32 in 0..1, as the server would see them."""
+    return _reduced(images.to(torch.float32) / 255, size)
+
+
+def _reduced(values: Tensor, size: int) -> Tensor:
+    return F.avg_pool2d(values, values.shape[-1] // size) if values.shape[-1] > size else values
 
 
 def _hands(count: int, options: Augmentation, generator: torch.Generator) -> Tensor:

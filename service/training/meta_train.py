@@ -16,7 +16,7 @@ from service.learner.meta_model import MetaModel, initial_params
 from service.learner.outer_rules import Outcome
 from service.learner.parameters import Params, detached, trainable
 from service.learner.statistics import episode_statistics, measure
-from service.training.augmentation import augment
+from service.training.augmentation import augment, unchanged
 from service.training.checkpoint import Best, Checkpoint, load_checkpoint, save_checkpoint
 from service.training.demands import require_enough
 from service.training.evaluate import Judged, evaluate, pool
@@ -197,10 +197,9 @@ def _validated(state: Checkpoint, options: TrainOptions, data: Mapping[str, Clas
 
 
 def freeze(options: TrainOptions, params: Params, classes: ClassInputs) -> MetaModel:
-    """Make a meta-model of weights: measure their statistics on a fixed sample of augmented training images."""
+    """Make a meta-model of weights: measure their statistics on a fixed sample of training images, unchanged as served ones are."""
     generator = _generator(options.seed, "statistics")
     rows = torch.randperm(len(classes.inputs), generator=generator)[:STATISTICS_SAMPLE]
     encoder = options.build_encoder()
-    sample = augment(classes.inputs[rows], options.augmentation, generator, size=options.preprocessing.size)
-    statistics = measure(encoder, params, sample)
+    statistics = measure(encoder, params, unchanged(classes.inputs[rows], size=options.preprocessing.size))
     return MetaModel(encoder, options.build_recipe(), params, statistics)

@@ -272,8 +272,8 @@ def test_weight_decay_shrinks_weights_but_no_biases_norms_scales_and_step_sizes(
     assert all(with_decay[name].norm() < without[name].norm() for name in shrunk)
 
 
-def test_frozen_statistics_are_measured_with_the_weights_given(tmp_path: Path) -> None:
-    options = tiny_options(augmentation=UNCHANGED)
+def test_frozen_statistics_are_those_of_unchanged_pictures_with_the_weights_given(tmp_path: Path) -> None:
+    options = tiny_options()
     params, classes = checkpoint_after(options, tmp_path, 2).average, tiny_data()["train"]
     model = freeze(options, params, classes)
     expected = measure(model.encoder, params, classes.inputs)
@@ -291,8 +291,8 @@ def test_training_learns(tmp_path: Path) -> None:
     """A few dozen meta-steps tell invented characters apart better than random features do."""
     options = tiny_options(
         encoder={"kind": "conv4", "width": 16, "size": 16},
-        stages=[{"steps": 60, "way": [6, 8], "queries": 3, "episodes": 2}],
-        validation={"every": 60, "episodes": 200, "way": 5, "queries": 3},
+        stages=[{"steps": 200, "way": [6, 8], "queries": 3, "episodes": 2}],
+        validation={"every": 200, "episodes": 200, "way": 5, "queries": 3},
     )
     trained = train(options, tmp_path)
     assert trained is not None
@@ -311,7 +311,7 @@ def test_bfloat16_says_almost_what_float32_says(tmp_path: Path) -> None:
     exact, rough = (each.outcomes[0] for each in heard.values())
     assert exact.loss != rough.loss == pytest.approx(exact.loss, rel=0.02)
     assert all(gradient.dtype == torch.float32 for gradient in rough.gradients.values())
-    assert distance(*(torch.cat([each.gradients[name].flatten() for name in exact.gradients]) for each in (rough, exact))) < 0.1
+    assert distance(*(torch.cat([each.gradients[name].flatten() for name in exact.gradients]) for each in (rough, exact))) < 0.2
 
 
 def test_a_stage_may_take_turns_and_classes_group_by_group(tmp_path: Path) -> None:
