@@ -1,10 +1,11 @@
 from pathlib import Path
 
+from service.learner.encoders.residual import Residual
 from service.registry.card import card
 from service.registry.manifest import EvaluationRow
 from service.registry.read import read, versions
 from tests.conftest import REPOSITORY
-from tests.tiny import write_tiny
+from tests.tiny import tiny_model, write_tiny
 
 
 def row(data: str, way: int, shot: int, accuracy: float, calibration_error: float | None = None) -> EvaluationRow:
@@ -29,6 +30,11 @@ def test_the_card_written_is_that_of_the_manifest(tmp_path: Path) -> None:
     assert text == card(manifest)
     for words in ("# tiny@1", manifest.weights.sha256, "scope `head`", "3 inner steps by default, at most 10", "| 50.00 ± 10.00 |"):
         assert words in text
+
+
+def test_the_card_is_the_same_once_the_manifest_is_read_again(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path, model=tiny_model(Residual(widths=(4, 8), projection=6)))
+    assert (folder / "CARD.md").read_text() == card(read(folder).manifest)
 
 
 def test_every_shipped_meta_model_reads_and_its_card_is_up_to_date() -> None:

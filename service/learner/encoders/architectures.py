@@ -55,4 +55,5 @@ def _described(accepts: Any) -> str:
 def describe(encoder: Encoder) -> dict[str, Any]:
     """Give the kind and options that `build` takes back."""
     kind = next(kind for kind, architecture in ARCHITECTURES.items() if isinstance(encoder, architecture))
-    return {"kind": kind, **dataclasses.asdict(encoder)}  # type: ignore[call-overload]
+    options = dataclasses.asdict(encoder)  # type: ignore[call-overload]
+    return {"kind": kind, **{name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}}
