@@ -155,6 +155,7 @@ class EvaluationRow(Wire):
     steps: int
     accuracy: float = Field(description="mean over episodes, 0..1")
     ci95: float = Field(description="half-width of the 95 % confidence interval of the mean")
+    calibration_error: float | None = Field(default=None, description="expected calibration error of the top label, 0..1")
     episodes: int
     queries_per_class: int
 
