@@ -27,7 +27,8 @@ class Recipe:
         way: the only way a `per_class` head serves; None for the other heads.
         steps_default: inner steps when the caller names none.
         steps_max: the most inner steps a caller may ask for.
-        views: how many fixed views of every support picture are adapted to (see `views`); 1 is the picture alone.
+        views: how many fixed views of every support picture are adapted to (see `views`), when serving
+            and judging; meta-training sees the picture alone.
     """
 
     scope: Scope = "head"

@@ -32,7 +32,7 @@ def require_enough(options: TrainOptions, data: Mapping[str, ClassInputs]) -> No
 
 def _demands(options: TrainOptions) -> Iterator[_Demand]:
     for number, stage in enumerate(options.stages, start=1):
-        yield _Demand(f"[[stages]] {number}", "train", stage.way[1], stage.shot[1], stage.queries, stage.group)
+        yield _Demand(f"[[stages]] {number}", "train", stage.way[1], stage.shot[1], stage.queries, stage.group if stage.grouped else 0)
     how, final = options.validation, options.final
     yield _Demand("[validation]", "validation", how.way, how.shot, how.queries)
     # The evaluation table leaves out larger ways, but a meta-model without any row could not be served.
