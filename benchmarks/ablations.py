@@ -32,7 +32,7 @@ WITHIN = EpisodeShape(20, (1, 1), 1, group=20)
 
 CONV4 = {"kind": "conv4", "size": 32, "width": 64, "downsample": "stride"}
 
-# Each changes tables of the shipped configuration; a table named here is merged, a list replaces.
+# Each changes the shipped configuration: an encoder or a precision replaces the one there, other tables are merged; `stage` is the first.
 LEVERS: Mapping[str, Mapping[str, Any]] = {
     "as shipped, but short": {},
     "conv4-64, strided": {"encoder": CONV4},
@@ -65,9 +65,11 @@ def shortened(options: TrainOptions, lever: Mapping[str, Any], steps: int) -> Tr
     """Give the configuration with only its first stage, so many steps of it, and the lever's changes."""
     table = options.model_dump()
     first = {**table["stages"][0], "steps": steps, **lever.get("stage", {})}
-    changed = {key: {**table[key], **value} if isinstance(value, dict) else value for key, value in lever.items() if key != "stage"}
-    changed |= {"encoder": lever["encoder"]} if "encoder" in lever else {}
-    return TrainOptions.model_validate({**table, **changed, "stages": [first], "validation": {**table["validation"], "every": steps}})
+    replaced = {key: value for key, value in lever.items() if key in ("encoder", "precision")}
+    merged = {key: {**table[key], **value} for key, value in lever.items() if key not in ("stage", *replaced)}
+    return TrainOptions.model_validate(
+        {**table, **replaced, **merged, "stages": [first], "validation": {**table["validation"], "every": steps}}
+    )
 
 
 def run(options: TrainOptions, data: Mapping[str, ClassInputs], episodes: int) -> dict[str, Any]:

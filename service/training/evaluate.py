@@ -70,16 +70,14 @@ def pool(model: MetaModel, classes: ClassInputs) -> Pool:
     rows = classes.replace_inputs(torch.arange(len(classes.inputs)))
     if model.recipe.moves_body:
         return Pool(rows, classes.inputs.unsqueeze(1), classes.inputs)
-    plain = embed_all(model, classes.inputs)
-    views = [plain, *(embed_all(model, classes.inputs, index) for index in range(1, model.recipe.views))]
-    return Pool(rows, torch.stack(views, dim=1), plain)
+    views = [embed_all(model, classes.inputs, index) for index in range(model.recipe.views)]
+    return Pool(rows, torch.stack(views, dim=1), views[0])
 
 
 @torch.no_grad()
 def embed_all(model: MetaModel, inputs: Tensor, view_index: int = 0) -> Tensor:
-    """Embed a view of any number of inputs [N, ...] in chunks: [N, D]."""
-    chunks = torch.split(inputs, ENCODER_CHUNK)
-    return torch.cat([model.embed(view(chunk, view_index) if view_index else chunk) for chunk in chunks])
+    """Embed a view of any number of inputs [N, ...] in chunks: [N, D]; view 0 is the inputs themselves."""
+    return torch.cat([model.embed(view(chunk, view_index)) for chunk in torch.split(inputs, ENCODER_CHUNK)])
 
 
 @torch.no_grad()

@@ -126,7 +126,7 @@ def _episodes(options: TrainOptions, classes: ClassInputs, step: int) -> Iterato
         generator = _generator(options.seed, step, index)
         way = int(torch.randint(stage.way[0], stage.way[1] + 1, (), generator=generator))
         group = stage.group if float(torch.rand((), generator=generator)) < stage.grouped else 0
-        shape = EpisodeShape(way, stage.shot, stage.queries, stage.uneven, group, stage.turns)
+        shape = EpisodeShape(way, stage.shot, stage.queries, uneven=stage.uneven, group=group, turns=stage.turns)
         episode = sample_episode(classes, shape, generator)
         images = augment(
             torch.cat([episode.support.inputs, episode.queries]), options.augmentation, generator, size=options.preprocessing.size
