@@ -30,7 +30,7 @@ class FrozenStatistics:
 
 @dataclass(frozen=True, slots=True)
 class _Recorder:
-    """Normalise like `episode_statistics`, and keep the moments."""
+    """Keep the moments of a batch, and normalise by exactly what is kept, as the frozen ones will."""
 
     moments: dict[str, Tensor] = field(default_factory=dict)
 
@@ -38,7 +38,7 @@ class _Recorder:
         axes = [axis for axis in range(values.dim()) if axis != 1]
         variance, mean = torch.var_mean(values, dim=axes, correction=0)
         self.moments[f"{layer}mean"], self.moments[f"{layer}variance"] = mean, variance
-        return episode_statistics(layer, values, weight, bias)
+        return FrozenStatistics(self.moments)(layer, values, weight, bias)
 
 
 @torch.no_grad()

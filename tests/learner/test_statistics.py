@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from service.learner.encoders.conv4 import Conv4
+from service.learner.encoders.residual import Residual
 from service.learner.statistics import FrozenStatistics, episode_statistics, measure
 from tests.learner.tasks import distance
 from tests.tiny import tiny_model
@@ -18,6 +19,14 @@ def test_the_moments_of_the_first_layer_are_those_of_its_convolution(generator: 
     assert distance(moments["encoder.block1.mean"], torch.stack([row.mean() for row in channels])) < 1e-5
     variances = torch.stack([(row - row.mean()).square().mean() for row in channels])
     assert distance(moments["encoder.block1.variance"], variances) < 1e-5
+
+
+def test_how_parameters_lie_in_memory_does_not_change_what_is_measured(generator: torch.Generator) -> None:
+    encoder = Residual(size=32, widths=(32, 32), projection=8)
+    params, images = tiny_model(encoder).params, torch.rand(1024, 1, 32, 32, generator=generator)
+    laid_out = {name: value.contiguous(memory_format=torch.channels_last) if value.dim() == 4 else value for name, value in params.items()}
+    ours, theirs = measure(encoder, params, images), measure(encoder, laid_out, images)
+    assert all(distance(ours[name], theirs[name]) < 1e-5 for name in ours)
 
 
 def test_every_layer_is_measured() -> None:
