@@ -1,9 +1,10 @@
 """What each lever gives: short trainings of one configuration, each with one thing changed, judged on validation classes only.
 
-Usage: python benchmarks/ablations.py configs/omniglot-vinyals.toml --data-root FOLDER [--steps 600] [--only NAME ...]
+Usage: python -m benchmarks.ablations configs/omniglot-vinyals.toml --data-root FOLDER [--steps 600] [--only NAME ...]
 Adds to benchmarks/results/ablations.json after every run, and prints the rows of docs/results.md.
 """
 
+import hashlib
 import json
 import tempfile
 import time
@@ -13,7 +14,8 @@ from typing import Annotated, Any
 
 import typer
 
-from service.learner.episodes import ClassInputs, EpisodeShape
+from benchmarks.subject import RESULTS, SEED, USUAL, WITHIN, named
+from service.learner.episodes import ClassInputs
 from service.learner.outer_rules import Outcome
 from service.training.checkpoint import Best
 from service.training.evaluate import Judged, evaluate, pool
@@ -21,14 +23,7 @@ from service.training.meta_train import meta_train
 from service.training.options import TrainOptions, read_options
 from service.training.sources.load import load_data
 
-RESULTS = Path(__file__).parent / "results" / "ablations.json"
-CELLS = {
-    "5w1s": EpisodeShape(5, (1, 1), 5),
-    "5w5s": EpisodeShape(5, (5, 5), 5),
-    "20w1s": EpisodeShape(20, (1, 1), 5),
-    "20w5s": EpisodeShape(20, (5, 5), 5),
-}
-WITHIN = EpisodeShape(20, (1, 1), 1, group=20)
+TABLE = RESULTS / "ablations.json"
 
 CONV4 = {"kind": "conv4", "size": 32, "width": 64, "downsample": "stride"}
 
@@ -72,6 +67,11 @@ def shortened(options: TrainOptions, lever: Mapping[str, Any], steps: int) -> Tr
     )
 
 
+def digest(options: TrainOptions) -> str:
+    """Say which configuration gave a row: rows belong side by side only when they differ by their lever alone."""
+    return hashlib.sha256(options.model_dump_json().encode()).hexdigest()
+
+
 def run(options: TrainOptions, data: Mapping[str, ClassInputs], episodes: int) -> dict[str, Any]:
     """Train and judge on the validation classes: upright and turned, and within one alphabet."""
     started = time.process_time()
@@ -81,9 +81,9 @@ def run(options: TrainOptions, data: Mapping[str, ClassInputs], episodes: int) -
         raise RuntimeError("the run ended before its validation")
     spent, model, steps = time.process_time() - started, trained.model, trained.model.recipe.steps_default
     seen = pool(model, data["validation"].with_rotations())
-    row = {name: evaluate(model, seen, shape, steps=steps, episodes=episodes, seed=1) for name, shape in CELLS.items()}
+    row = {named(shape): evaluate(model, seen, shape, steps=steps, episodes=episodes, seed=SEED) for shape in USUAL}
     upright = pool(model, data["validation"]).within(WITHIN.way)
-    row["within"] = evaluate(model, upright, WITHIN, steps=steps, episodes=episodes, seed=1)
+    row["within"] = evaluate(model, upright, WITHIN, steps=steps, episodes=episodes, seed=SEED)
     weights = sum(value.numel() for value in model.params.values())
     return {
         "cpu_seconds": round(spent),
@@ -106,10 +106,12 @@ def main(
             continue
         changed = shortened(options, lever, steps)
         data = load_data(changed.data, changed.preprocessing, data_root=data_root)
-        row = {"steps": steps, "threads": changed.threads, **run(changed, data, episodes)}
-        known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-        RESULTS.write_text(json.dumps({**known, name: row}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        typer.echo(f"| {name} | {row['cpu_seconds']} s | " + " | ".join(f"{row[cell][0]:.2f}" for cell in (*CELLS, "within")) + " |")
+        row = {"config_sha256": digest(changed), "steps": steps, "threads": changed.threads, **run(changed, data, episodes)}
+        known = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
+        TABLE.write_text(json.dumps({**known, name: row}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        typer.echo(
+            f"| {name} | {row['cpu_seconds']} s | " + " | ".join(f"{row[cell][0]:.2f}" for cell in (*map(named, USUAL), "within")) + " |"
+        )
 
 
 if __name__ == "__main__":

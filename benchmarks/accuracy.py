@@ -1,6 +1,6 @@
 """What docs/results.md says of a shipped Omniglot meta-model beside its card: more cells, inner steps, calibration, digits, milliseconds.
 
-Usage: python benchmarks/accuracy.py omniglot --data-root FOLDER [--episodes 1000]
+Usage: python -m benchmarks.accuracy omniglot --data-root FOLDER [--episodes 1000]
 Writes benchmarks/results/accuracy-<name>-<version>.json and prints its tables.
 """
 
@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ import typer
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.subject import SEED, USUAL, WITHIN, Subject, find_subject, named
 from service.inputs.preprocessing import Preprocessing
 from service.learner import losses
 from service.learner.episodes import ClassInputs, EpisodeShape, sample_episode
@@ -26,23 +28,14 @@ from service.learner.heads import prototypes
 from service.learner.meta_model import MetaModel
 from service.learner.recipe import Recipe
 from service.learner.views import MOST_VIEWS
-from service.registry.read import Stored, find
 from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
 from service.training.evaluate import Pool, evaluate, pool
 from service.training.options import OmniglotData
 from service.training.sources.load import load_data
 
-RESULTS = Path(__file__).parent / "results"
 WAYS = (2, 5, 20, 50, 100)
 SHOTS = ((1, 1), (5, 5), (10, 10), (1, 10))
-USUAL = tuple(EpisodeShape(way, (shot, shot), 5) for way, shot in ((5, 1), (5, 5), (20, 1), (20, 5)))
-SEED = 1
-
-
-def named(shape: EpisodeShape) -> str:
-    """Give the usual short name of a cell: 20w1s, 5w1-10s for uneven shots."""
-    low, high = shape.shot
-    return f"{shape.way}w{low}s" if low == high else f"{shape.way}w{low}-{high}s"
+FRESH_STEPS = 100
 
 
 def cells(ways: Sequence[int], shots: Sequence[tuple[int, int]], queries: int) -> Iterator[EpisodeShape]:
@@ -78,9 +71,8 @@ def views(model: MetaModel, classes: ClassInputs, episodes: int) -> list[dict[st
 
 
 def within_alphabets(model: MetaModel, unseen: Pool, tasks: int) -> dict[str, Any]:
-    """Judge 20 characters of one alphabet, one drawing of each, one query of each (Lake et al. 2015)."""
-    shape = EpisodeShape(20, (1, 1), 1, group=20)
-    return judge(model, unseen.within(shape.way), shape, steps=model.recipe.steps_default, episodes=tasks)
+    """Judge tasks whose characters share an alphabet."""
+    return judge(model, unseen.within(WITHIN.way), WITHIN, steps=model.recipe.steps_default, episodes=tasks)
 
 
 def mnist(folder: Path, see: Callable[[Image.Image], Tensor]) -> ClassInputs:
@@ -107,9 +99,10 @@ def nearest_mean(classes: ClassInputs, shape: EpisodeShape, episodes: int) -> fl
 
 
 def fresh_head(model: MetaModel) -> MetaModel:
-    """Give the same encoder with a linear head that starts from zeros and takes 100 gradient steps."""
+    """Give the same encoder and views with a linear head that starts from zeros and takes plain gradient steps of 0.05."""
     params = {name: value for name, value in model.params.items() if not name.startswith(("head.", "rate."))}
-    return replace(model, params=params, recipe=Recipe(head="zero", step_size=0.05, steps_default=100, steps_max=100))
+    recipe = Recipe(head="zero", step_size=0.05, steps_default=FRESH_STEPS, steps_max=FRESH_STEPS, views=model.recipe.views)
+    return replace(model, params=params, recipe=recipe)
 
 
 def digits(model: MetaModel, preprocessing: Preprocessing, folder: Path, episodes: int) -> list[dict[str, Any]]:
@@ -120,7 +113,7 @@ def digits(model: MetaModel, preprocessing: Preprocessing, folder: Path, episode
     for shape in cells((10,), ((1, 1), (5, 5), (10, 10), (1, 10)), queries=15):
         counts = step_counts(model)
         rows += [{"who": "the meta-model", **judge(model, ours, shape, steps=steps, episodes=episodes)} for steps in counts]
-        rows.append({"who": "fresh linear head", **judge(fresh, bare, shape, steps=100, episodes=min(200, episodes))})
+        rows.append({"who": "fresh linear head", **judge(fresh, bare, shape, steps=FRESH_STEPS, episodes=min(200, episodes))})
         rows.append({"who": "nearest mean of pixels", "cell": named(shape), "accuracy": round(nearest_mean(raw, shape, episodes), 5)})
     return rows
 
@@ -133,7 +126,7 @@ def milliseconds(model: MetaModel, classes: ClassInputs) -> dict[str, float]:
     for shape in USUAL:
         episode = sample_episode(classes, shape, generator)
         task = AdaptTask(episode.support, model.recipe.steps_default)
-        found[f"adapt {named(shape)}"] = _median(lambda task=task: engine.adapt(model, [task]))
+        found[f"adapt {named(shape)}"] = _median(partial(engine.adapt, model, [task]))
     (fitted,) = engine.adapt(model, [task])
     if not isinstance(fitted, Fitted):
         raise fitted
@@ -150,11 +143,11 @@ def _median(call: Callable[[], object]) -> float:
     return round(statistics.median(spent[5:]), 2)
 
 
-def unseen_classes(stored: Stored, preprocessing: Preprocessing, data_root: Path) -> Mapping[str, ClassInputs]:
+def unseen_classes(subject: Subject, data_root: Path) -> Mapping[str, ClassInputs]:
     """Give the test classes of the meta-model's own split, upright and, for the split of Vinyals et al., turned ones among them."""
-    split = stored.manifest.training.config["data"]["split"]
-    upright = load_data(OmniglotData(source="omniglot", split=split, rotations=False), preprocessing, data_root=data_root)["test"]
-    return {"upright": upright, **({"turned": upright.with_rotations()} if split == "vinyals" else {})}
+    data = OmniglotData(source="omniglot", split=subject.split, rotations=False)
+    upright = load_data(data, subject.preprocessing, data_root=data_root)["test"]
+    return {"upright": upright, **({"turned": upright.with_rotations()} if subject.split == "vinyals" else {})}
 
 
 def main(
@@ -164,28 +157,23 @@ def main(
     episodes: int = 1_000,
 ) -> None:
     """Judge everything, in some minutes."""
-    stored = find(model_store, model)
-    takes = stored.manifest.input
-    if takes.kind != "image":
-        raise typer.BadParameter("this benchmark reads drawings; the meta-model takes vectors")
-    parts = unseen_classes(stored, takes.preprocessing, data_root)
+    subject = find_subject(model_store, model)
+    judged, parts = subject.stored.model, unseen_classes(subject, data_root)
     result: dict[str, Any] = {
-        "model": f"{stored.manifest.name}@{stored.manifest.version}",
-        "weights_sha256": stored.manifest.weights.sha256,
+        **subject.provenance,
         "torch": str(torch.__version__),
         "seed": SEED,
-        "steps": stored.manifest.recipe.steps_default,
+        "steps": judged.recipe.steps_default,
     }
     for name, classes in parts.items():
-        prepared = pool(stored.model, classes)
-        result[name] = omniglot(stored.model, prepared, episodes)
+        prepared = pool(judged, classes)
+        result[name] = omniglot(judged, prepared, episodes)
         if name == "upright":
-            result["within one alphabet"] = within_alphabets(stored.model, prepared, episodes)
-    result["views"] = views(stored.model, parts["upright"], episodes)
-    result["mnist"] = digits(stored.model, takes.preprocessing, data_root / "mnist_t10k", episodes)
-    result["milliseconds on one core"] = milliseconds(stored.model, parts["upright"])
-    path = RESULTS / f"accuracy-{stored.manifest.name}-{stored.manifest.version}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            result["within one alphabet"] = within_alphabets(judged, prepared, episodes)
+    result["views"] = views(judged, parts["upright"], episodes)
+    result["mnist"] = digits(judged, subject.preprocessing, data_root / "mnist_t10k", episodes)
+    result["milliseconds on one core"] = milliseconds(judged, parts["upright"])
+    subject.results("accuracy").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     typer.echo("\n".join(_printed(result)))
 
 

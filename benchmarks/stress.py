@@ -1,7 +1,7 @@
 """What drawing differently costs: queries are changed at the file's 105 pixels, the support set stays clean.
 
-Usage: python benchmarks/stress.py omniglot --data-root FOLDER [--episodes 2000]
-Writes benchmarks/results/stress-<name>-<version>.json and prints the table of docs/results.md.
+Usage: python -m benchmarks.stress omniglot --data-root FOLDER [--episodes 2000] [--only NAME ...]
+Adds to benchmarks/results/stress-<name>-<version>.json after every stress, and prints the rows of docs/results.md.
 """
 
 import json
@@ -16,17 +16,15 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.subject import SEED, USUAL, find_subject, named
 from service.errors import BlankImageError
 from service.inputs.archives import by_class, read_zip
 from service.inputs.images import decode_image
 from service.inputs.preprocessing import Preprocessing
-from service.learner.episodes import ClassInputs, EpisodeShape
-from service.registry.read import find
-from service.training.evaluate import Pool, embed_all, evaluate, pool
+from service.learner.episodes import ClassInputs
+from service.training.evaluate import embed_all, evaluate, pool
 from service.training.sources.omniglot import VINYALS_TEST
 
-RESULTS = Path(__file__).parent / "results"
-CELLS = ((5, 1), (5, 5), (20, 1), (20, 5))
 ENLARGED = 4
 
 
@@ -108,36 +106,31 @@ def main(
     data_root: Annotated[Path, typer.Option(envvar="INNERLOOP_DATA_ROOT")],
     model_store: Path = Path("model_store"),
     episodes: int = 2000,
-    only: Annotated[list[str] | None, typer.Option(help="Measure these stresses beside `none`; all of them when absent.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Measure these stresses; all of them when absent.")] = None,
 ) -> None:
     """Measure every stress in the four usual cells."""
-    stored = find(model_store, model)
-    takes = stored.manifest.input
-    if takes.kind != "image":
-        raise typer.BadParameter("this benchmark draws; the meta-model takes vectors")
-    table: dict[str, dict[str, float]] = {}
-    clean: Pool | None = None
-    steps, split = stored.manifest.recipe.steps_default, stored.manifest.training.config["data"]["split"]
+    subject = find_subject(model_store, model)
+    judged, path, last = subject.stored.model, subject.results("stress"), VINYALS_TEST if subject.split == "vinyals" else None
+    how = {**subject.provenance, "episodes": episodes}
+    clean = pool(judged, load(data_root, subject.preprocessing, STRESSES["none"], last=last))
     for name, stress in STRESSES.items():
-        if only and name not in ("none", *only):
+        if only and name not in only:
             continue
-        drawings = load(data_root, takes.preprocessing, stress, last=VINYALS_TEST if split == "vinyals" else None)
-        clean = clean or pool(stored.model, drawings)
-        unseen = replace(clean, queries=embed_all(stored.model, drawings.inputs))
-        table[name] = {
-            f"{way}w{shot}s": evaluate(
-                stored.model, unseen, EpisodeShape(way, (shot, shot), 5), steps=steps, episodes=episodes, seed=1
-            ).accuracy
-            for way, shot in CELLS
+        drawings = load(data_root, subject.preprocessing, stress, last=last)
+        unseen = replace(clean, queries=embed_all(judged, drawings.inputs))
+        row = {
+            named(shape): evaluate(judged, unseen, shape, steps=judged.recipe.steps_default, episodes=episodes, seed=SEED).accuracy
+            for shape in USUAL
         }
-        typer.echo(f"| {name} | " + " | ".join(f"{100 * value:.2f}" for value in table[name].values()) + " |")
-    result = {
-        "model": f"{stored.manifest.name}@{stored.manifest.version}",
-        "weights_sha256": stored.manifest.weights.sha256,
-        "episodes": episodes,
-    }
-    path = RESULTS / f"stress-{stored.manifest.name}-{stored.manifest.version}.json"
-    path.write_text(json.dumps({**result, "accuracy": table}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        table = {**known(path, how), name: row}
+        path.write_text(json.dumps({**how, "accuracy": table}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        typer.echo(f"| {name} | " + " | ".join(f"{100 * value:.2f}" for value in row.values()) + " |")
+
+
+def known(path: Path, how: Mapping[str, object]) -> dict[str, dict[str, float]]:
+    """Give the rows that were measured before in the same way."""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return before["accuracy"] if all(before.get(key) == value for key, value in how.items()) else {}
 
 
 if __name__ == "__main__":

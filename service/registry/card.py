@@ -36,7 +36,7 @@ def card(manifest: Manifest) -> str:
             "",
             "Choosing and stopping used the validation classes only, which are listed in manifest.json. It is a classifier of"
             " the kind of input it was trained on: it always answers with one of the session's labels, also for an input that is"
-            " none of them, and its scores are not calibrated.",
+            " none of them, and no calibration step was applied to its scores.",
             "",
         ]
     )

@@ -16,6 +16,7 @@ from service.training.evaluate import Judged
 from service.training.meta_train import Trained, meta_train
 from service.training.options import TrainOptions
 from service.training.sources.glyphs import glyphs
+from service.training.sources.load import load_data
 
 SMALL = Preprocessing(size=16)
 
@@ -44,6 +45,21 @@ PER_CLASS: Mapping[str, Any] = {
 }
 
 
+# What the shipped configurations turn on, all of it.
+SHIPPED_KIND: Mapping[str, Any] = {
+    "encoder": {"kind": "residual", "size": 16, "widths": [4, 8], "projection": 8},
+    "precision": "bfloat16",
+    "recipe": {"views": 2},
+    "data": {"source": "glyphs", "classes": 10, "drawings": 6, "oversample": 2, "reflections": True},
+    "augmentation": {"bend": 0.05},
+    "stages": [
+        {"steps": 3, "way": [6, 6], "queries": 2, "turns": True, "group": 3, "grouped": 0.5},
+        {"steps": 2, "way": [3, 4], "shot": [1, 3], "uneven": True, "queries": 2, "inner_steps": 2, "group": 3},
+    ],
+    "validation": {"every": 2, "episodes": 8, "way": 4, "queries": 2},
+}
+
+
 def tiny_options(**changes: Any) -> TrainOptions:
     return TrainOptions.model_validate({**TABLE, **changes})
 
@@ -51,6 +67,13 @@ def tiny_options(**changes: Any) -> TrainOptions:
 @cache
 def tiny_data() -> Mapping[str, ClassInputs]:
     return {part: glyphs(8, 6, SMALL, seed=seed) for seed, part in enumerate(("train", "validation", "test"))}
+
+
+@cache
+def loaded_data() -> Mapping[str, ClassInputs]:
+    """What `SHIPPED_KIND` loads: turned, mirrored, twice as large."""
+    options = tiny_options(**SHIPPED_KIND)
+    return load_data(options.data, options.preprocessing, data_root=None)
 
 
 @dataclass(slots=True)
@@ -86,11 +109,17 @@ class After:
 
 
 def train(
-    options: TrainOptions, run: Path, *, steps: int | None = None, resume: bool = False, heard: Heard | None = None
+    options: TrainOptions,
+    run: Path,
+    *,
+    steps: int | None = None,
+    resume: bool = False,
+    heard: Heard | None = None,
+    data: Mapping[str, ClassInputs] | None = None,
 ) -> Trained | None:
-    """Train on the tiny data, for so many more meta-steps or to the end."""
+    """Train, on the tiny data unless told otherwise, for so many more meta-steps or to the end."""
     stop = After(10**9 if steps is None else steps)
-    return meta_train(options, tiny_data(), run, reporter=heard or Heard(), resume=resume, should_stop=stop)
+    return meta_train(options, data or tiny_data(), run, reporter=heard or Heard(), resume=resume, should_stop=stop)
 
 
 def checkpoint_after(options: TrainOptions, run: Path, steps: int) -> Checkpoint:

@@ -16,7 +16,18 @@ from service.training.evaluate import evaluate, pool
 from service.training.meta_train import Trained, freeze, meta_train
 from service.training.options import TrainOptions
 from tests.learner.tasks import distance
-from tests.training.runs import PER_CLASS, After, Heard, assert_same, checkpoint_after, tiny_data, tiny_options, train
+from tests.training.runs import (
+    PER_CLASS,
+    SHIPPED_KIND,
+    After,
+    Heard,
+    assert_same,
+    checkpoint_after,
+    loaded_data,
+    tiny_data,
+    tiny_options,
+    train,
+)
 
 UNCHANGED = {"turn": 0, "scale": 0, "stretch": 0, "slant": 0, "shift": 0, "bend": 0, "stroke": 0}
 
@@ -60,6 +71,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(stops: list[int],
     assert_same(dict(resumed.model.params), dict(trained.model.params))
     assert_same(dict(resumed.model.statistics), dict(trained.model.statistics))
     assert (resumed.best.accuracy, resumed.best.step, resumed.finished) == (trained.best.accuracy, trained.best.step, True)
+
+
+def test_so_does_one_with_all_that_the_shipped_configurations_turn_on(tmp_path: Path) -> None:
+    options, data = tiny_options(**SHIPPED_KIND), loaded_data()
+    train(options, tmp_path / "whole", data=data)
+    for stop in (1, 3):
+        train(options, tmp_path / "stopped", steps=stop, resume=stop > 1, data=data)
+    train(options, tmp_path / "stopped", resume=True, data=data)
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole", options)
 
 
 def test_the_same_configuration_gives_the_same_run_and_another_seed_another(whole: tuple[Path, Trained], tmp_path: Path) -> None:
