@@ -130,7 +130,7 @@ def milliseconds(model: MetaModel, classes: ClassInputs) -> dict[str, float]:
     (fitted,) = engine.adapt(model, [task])
     if not isinstance(fitted, Fitted):
         raise fitted
-    asked = PredictTask(fitted.adapted.params, episode.queries[:1], 1)
+    asked = PredictTask(fitted.adapted.params, fitted.weights_digest, episode.queries[:1], 1)
     return {**found, "predict one": _median(lambda: engine.predict(model, [asked]))}
 
 

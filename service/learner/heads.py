@@ -14,11 +14,11 @@ def prototypes(embeddings: Tensor, labels: Tensor, way: int) -> Tensor:
 
 
 def prototype_head(centres: Tensor) -> dict[str, Tensor]:
-    """Write squared distances to prototypes [way, D] as a linear head: w = 2c, b = −‖c‖².
+    """Write squared distances to prototypes [..., way, D] as a linear head: w = 2c, b = −‖c‖².
 
     Source: Triantafillou et al. (2020), arXiv:1903.03096, section 3.
     """
-    return {"head.weight": 2 * centres, "head.bias": -centres.square().sum(dim=1)}
+    return {"head.weight": 2 * centres, "head.bias": -centres.square().sum(dim=-1)}
 
 
 def learned_head(recipe: Recipe, embedding: int) -> dict[str, Tensor]:
@@ -31,13 +31,13 @@ def learned_head(recipe: Recipe, embedding: int) -> dict[str, Tensor]:
     return {}
 
 
-def initial_head(params: Params, recipe: Recipe, embeddings: Tensor, labels: Tensor, way: int) -> dict[str, Tensor]:
-    """Give the head that the inner loop starts from: weight [way, D] and bias [way]."""
+def initial_head(params: Params, recipe: Recipe, centres: Tensor) -> dict[str, Tensor]:
+    """Give the head that the inner loop starts from, for prototypes [..., way, D]: weight [..., way, D] and bias [..., way]."""
     if recipe.head == "prototype":
-        return prototype_head(prototypes(embeddings, labels, way))
+        return prototype_head(centres)
     if recipe.head == "per_class":
-        return {"head.weight": params["head.weight"], "head.bias": params["head.bias"]}
-    return {"head.weight": embeddings.new_zeros(way, embeddings.shape[1]), "head.bias": embeddings.new_zeros(way)}
+        return {"head.weight": params["head.weight"].expand_as(centres), "head.bias": params["head.bias"].expand_as(centres[..., 0])}
+    return {"head.weight": torch.zeros_like(centres), "head.bias": torch.zeros_like(centres[..., 0])}
 
 
 def scale(params: Params) -> Tensor:
@@ -46,5 +46,5 @@ def scale(params: Params) -> Tensor:
 
 
 def logits(head: Params, embeddings: Tensor, factor: Tensor) -> Tensor:
-    """Score embeddings [N, D] against every class: [N, way]."""
-    return factor.to(embeddings) * torch.addmm(head["head.bias"], embeddings, head["head.weight"].T)
+    """Score embeddings [..., N, D] against every class: [..., N, way]."""
+    return factor.to(embeddings) * (embeddings @ head["head.weight"].mT + head["head.bias"].unsqueeze(-2))

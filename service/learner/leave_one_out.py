@@ -1,30 +1,19 @@
 """How well a support set predicts itself, one example left out at a time."""
 
 import torch
-from torch import Tensor
 
-from service.learner.heads import prototypes
+from service.learner.task_batch import TaskBatch
 
 
-def leave_one_out_accuracy(embeddings: Tensor, labels: Tensor, way: int) -> float | None:
-    """Share of examples nearest to their own class's prototype once they no longer count in it.
+def leave_one_out_accuracies(batch: TaskBatch) -> list[float | None]:
+    """Give each task's share of examples nearest to their own class's prototype once they no longer count in it.
 
-    Only examples of classes with two or more count, since the others would leave an empty class; None when there are
-    none. The prototype of a class of n without example x is (n·c − x) / (n − 1), so this takes one matrix product.
-
-    Args:
-        embeddings: [N, D].
-        labels: [N] int64 in 0..way-1.
-        way: how many classes.
+    Only examples of classes with two or more count, since the others would leave an empty class; None for a task
+    without any. Leaving x out of n moves its prototype c to (n·c − x) / (n − 1), n / (n − 1) times as far from x.
     """
-    shots = torch.bincount(labels, minlength=way)[labels]
+    shots = batch.of_own_class(batch.shots)
     counted = shots > 1
-    if not bool(counted.any()):
-        return None
-    centres = prototypes(embeddings, labels, way)
-    distances = torch.cdist(embeddings, centres)
-    others = shots[:, None].clamp(min=2)
-    without = (others * centres[labels] - embeddings) / (others - 1)
-    own = (embeddings - without).norm(dim=1, keepdim=True)
-    nearest = distances.scatter(1, labels[:, None], own).argmin(dim=1)
-    return (nearest == labels)[counted].to(torch.float32).mean().item()
+    farther = 1 + batch.targets / (shots - 1).clamp(min=1).unsqueeze(2)
+    distances = (torch.cdist(batch.embeddings, batch.centres()) * farther).masked_fill(batch.absent.unsqueeze(1), torch.inf)
+    right = (distances.argmin(dim=2) == batch.labels) & counted
+    return [found / count if count else None for found, count in torch.stack([right.sum(dim=1), counted.sum(dim=1)], dim=1).tolist()]

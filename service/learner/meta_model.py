@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,9 +12,9 @@ from service.learner.encoders.encoder import Encoder, Normalise
 from service.learner.episodes import Support
 from service.learner.inner_loop import Start, inner_loop, rate_name, step_sizes
 from service.learner.losses import balanced_weights
-from service.learner.parameters import Params, detached, under
+from service.learner.parameters import Params, channels_last, detached, under
 from service.learner.recipe import Recipe, Scope
-from service.learner.statistics import FrozenStatistics
+from service.learner.statistics import FrozenStatistics, already_normalised, folded
 from service.learner.views import with_views
 
 Encode = Callable[[Params, Tensor], Tensor]
@@ -27,12 +27,14 @@ class MetaModel:
     Attributes:
         params: `encoder.*`, what the head learned (`head.*`) and learned step sizes (`rate.*`, logarithms).
         statistics: frozen moments of batch norm; empty for other norms.
+        folded: the statistics are already in the convolutions (see `fold`).
     """
 
     encoder: Encoder
     recipe: Recipe
     params: Params
     statistics: Params
+    folded: bool = False
 
     def embed(self, inputs: Tensor, params: Params | None = None) -> Tensor:
         """Embed inputs [N, ...] as [N, D] with frozen statistics, so that no row depends on another."""
@@ -40,7 +42,13 @@ class MetaModel:
 
     @property
     def normalise(self) -> Normalise:
-        return FrozenStatistics(self.statistics)
+        return already_normalised if self.folded else FrozenStatistics(self.statistics)
+
+
+def fold(model: MetaModel) -> MetaModel:
+    """Give the same meta-model as it is served: frozen batch norm folded into the convolutions, kernels with their channels last."""
+    params = folded(model.params, model.statistics) if model.encoder.norm == "batch" else model.params
+    return replace(model, params=channels_last(params), folded=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +82,7 @@ def moved_blocks(encoder: Encoder, scope: Scope) -> tuple[str, ...]:
 def head_start(params: Params, recipe: Recipe, support: Support) -> Start:
     """Begin a task whose inner loop moves the head only; `support.inputs` are embeddings [N, D]."""
     factor = heads.scale(params)
-    head = heads.initial_head(params, recipe, support.inputs, support.labels, support.way)
+    head = heads.initial_head(params, recipe, heads.prototypes(support.inputs, support.labels, support.way))
     return Start(
         moved=head,
         fixed={},
@@ -89,7 +97,7 @@ def head_start(params: Params, recipe: Recipe, support: Support) -> Start:
 def body_start(encoder: Encoder, recipe: Recipe, params: Params, encode: Encode, support: Support) -> Start:
     """Begin a task whose inner loop moves encoder parameters; `encode` maps (parameters, inputs) to embeddings."""
     embeddings = encode(params, support.inputs)
-    head = heads.initial_head(params, recipe, embeddings, support.labels, support.way)
+    head = heads.initial_head(params, recipe, heads.prototypes(embeddings, support.labels, support.way))
     body = under(params, moved_blocks(encoder, recipe.scope))
     moved, fixed = (body, head) if recipe.scope == "body" else ({**body, **head}, {})
     factor = heads.scale(params)

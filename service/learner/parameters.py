@@ -38,6 +38,14 @@ def gradients(loss: Tensor, params: Params, *, create_graph: bool = False) -> di
     return dict(zip(params, found, strict=True))
 
 
+def channels_last(params: Params) -> dict[str, Tensor]:
+    """Copy the values, kernels with their channels last: pictures come so, and a pass need not turn the kernels each time."""
+    return {
+        name: value.clone(memory_format=torch.channels_last if value.dim() == 4 else torch.contiguous_format)
+        for name, value in params.items()
+    }
+
+
 def moved_to(params: Params, device: torch.device) -> dict[str, Tensor]:
     """Give the same values on a device."""
     return {name: value.to(device) for name, value in params.items()}

@@ -8,7 +8,7 @@ import structlog
 import torch
 
 from service.errors import ModelNotFoundError, ModelRefusedError, RegistryError
-from service.learner.meta_model import MetaModel
+from service.learner.meta_model import MetaModel, fold
 from service.learner.parameters import moved_to
 from service.registry.manifest import Manifest
 from service.registry.read import read, versions
@@ -94,4 +94,4 @@ def load_catalog(store: Path, *, device: torch.device, default: str) -> Catalog:
 
 
 def _on_device(model: MetaModel, device: torch.device) -> MetaModel:
-    return replace(model, params=moved_to(model.params, device), statistics=moved_to(model.statistics, device))
+    return fold(replace(model, params=moved_to(model.params, device), statistics=moved_to(model.statistics, device)))

@@ -1,24 +1,31 @@
 """Batched adapting and predicting on one device. Results do not depend on what shares a batch."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from service.errors import AdaptationDivergedError, UnusableVectorError
 from service.learner import heads
 from service.learner.batched_heads import adapt_heads
 from service.learner.episodes import Support
-from service.learner.leave_one_out import leave_one_out_accuracy
+from service.learner.leave_one_out import leave_one_out_accuracies
 from service.learner.meta_model import Adapted, MetaModel, adapt
 from service.learner.parameters import Params
-from service.learner.views import with_views
+from service.learner.task_batch import TaskBatch
+from service.learner.views import view
+from service.runtime.arena import Head, RowArena
+from service.runtime.buckets import in_buckets
+from service.runtime.ranking import Asked, Ranked, head_rows, rank
 from service.sessions.session import digest
 
-# Images that pass the encoder together: about what stays in a CPU's cache.
-ENCODER_CHUNK = 64
+# Images that pass the encoder together: about what stays in a CPU's cache; a CUDA device wants to be filled.
+ENCODER_CHUNK = {"cpu": 64, "cuda": 2048}
+ARENA_BYTES = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +43,10 @@ class AdaptTask:
 
 @dataclass(frozen=True, slots=True)
 class PredictTask:
-    """Queries [M, ...] for one session's adapted parameters; the `top` likeliest classes of each are wanted."""
+    """Queries [M, ...] for one session's adapted parameters, named by their digest; the `top` likeliest classes of each are wanted."""
 
     params: Params
+    digest: str
     queries: Tensor
     top: int
 
@@ -46,6 +54,11 @@ class PredictTask:
     def items(self) -> int:
         """How many inputs pass the encoder."""
         return len(self.queries)
+
+    @property
+    def head(self) -> Head:
+        """The adapted head."""
+        return Head(self.digest, partial(head_rows, self.params))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,78 +70,99 @@ class Fitted:
     leave_one_out_accuracy: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """The likeliest classes of each query, best first: their rows and their probabilities."""
-
-    rows: list[list[int]]
-    scores: list[list[float]]
-
-
-@dataclass(frozen=True, slots=True)
 class Engine:
     """Computes on one device; it is called by the thread that owns the device, and by no other."""
 
-    device: torch.device
+    def __init__(self, device: torch.device, *, arena_bytes: int = ARENA_BYTES) -> None:
+        self._device = device
+        self._chunk = ENCODER_CHUNK[device.type]
+        self._arena_bytes = arena_bytes
+        self._arenas: dict[int, RowArena] = {}
 
+    @torch.no_grad()
     def adapt(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt one meta-model to several support sets; one that diverges is an error in its place."""
-        with torch.no_grad():
-            seen = [with_views(task.support, model.recipe.views) for task in tasks]
-            embeddings = self._embed(model, [support.inputs for support in seen])
-            embedded = [
-                replace(support, inputs=rows, labels=support.labels.to(self.device)) for rows, support in zip(embeddings, seen, strict=True)
-            ]
-            adapted = self._adapt_bodies(model, tasks) if model.recipe.moves_body else self._adapt_heads(model, tasks, embedded)
-            return [_judged(each, support, model.recipe.views) for each, support in zip(adapted, embedded, strict=True)]
+        embedded = self._embed(model, [task.support.inputs for task in tasks], views=model.recipe.views)
+        seen = [self._seen(task, rows) for task, rows in zip(tasks, embedded, strict=True)]
+        # An example is left out with all its views: their mean stands for it, as it does in a prototype.
+        means = [self._seen(task, rows.mean(dim=0, keepdim=True)) for task, rows in zip(tasks, embedded, strict=True)]
+        judged = in_buckets(_leave_one_out, means, _extent)
+        adapted = self._adapt_bodies(model, tasks) if model.recipe.moves_body else in_buckets(partial(_adapt_heads, model), seen, _extent)
+        return [_fitted(*each) for each in zip(adapted, judged, strict=True)]
 
+    @torch.no_grad()
     def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked | UnusableVectorError]:
         """Rank the classes of each task's queries; a task with numbers too large to score is an error in its place."""
-        with torch.no_grad():
-            if model.recipe.moves_body:
-                moved = [replace(model, params={**model.params, **task.params}) for task in tasks]
-                embedded = [self._embed(each, [task.queries])[0] for each, task in zip(moved, tasks, strict=True)]
-            else:
-                embedded = self._embed(model, [task.queries for task in tasks])
-            factor = heads.scale(model.params)
-            return [_ranked(heads.logits(task.params, rows, factor), task.top) for task, rows in zip(tasks, embedded, strict=True)]
+        if model.recipe.moves_body:
+            embedded = [self._embed(_moved(model, task), [task.queries])[0][0] for task in tasks]
+        else:
+            embedded = [rows[0] for rows in self._embed(model, [task.queries for task in tasks])]
+        return in_buckets(partial(self._rank, model), list(zip(tasks, embedded, strict=True)), _asked_extent)
 
-    def _adapt_heads(self, model: MetaModel, tasks: Sequence[AdaptTask], embedded: Sequence[Support]) -> list[Adapted]:
-        return adapt_heads(model.params, model.recipe, embedded, [task.steps for task in tasks])
+    def _seen(self, task: AdaptTask, embedded: Tensor) -> tuple[Support, int]:
+        """Put embeddings [views, N, D] in the place of a task's inputs."""
+        labels = task.support.labels.to(self._device).repeat(len(embedded))
+        return Support(embedded.flatten(0, 1), labels, task.support.way), task.steps
 
     def _adapt_bodies(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Adapted]:
         return [adapt(model, self._here(task.support), task.steps) for task in tasks]
 
     def _here(self, support: Support) -> Support:
-        return replace(support, inputs=support.inputs.to(self.device), labels=support.labels.to(self.device))
+        return replace(support, inputs=support.inputs.to(self._device), labels=support.labels.to(self._device))
 
-    def _embed(self, model: MetaModel, groups: Sequence[Tensor]) -> list[Tensor]:
-        """Embed all groups in one stream of chunks, and take them apart again."""
-        joined = torch.cat(list(groups))
-        rows = torch.cat([model.embed(chunk) for chunk in self._chunks(joined)])
-        return list(torch.split(rows, [len(group) for group in groups]))
+    def _rank(self, model: MetaModel, asked: Sequence[tuple[PredictTask, Tensor]]) -> list[Ranked | UnusableVectorError]:
+        wanted = [Asked(embedded, len(task.params["head.bias"]), task.top) for task, embedded in asked]
+        return rank(wanted, self._heads(model, [task for task, _ in asked]), heads.scale(model.params))
 
-    def _chunks(self, inputs: Tensor) -> Iterator[Tensor]:
-        for chunk in torch.split(inputs, ENCODER_CHUNK):
-            yield chunk.to(self.device)
+    def _heads(self, model: MetaModel, tasks: Sequence[PredictTask]) -> Tensor:
+        """Give the tasks' heads side by side: [T, W, D + 1], from the arena unless they do not fit there."""
+        length = model.encoder.embedding + 1
+        if length not in self._arenas:
+            self._arenas[length] = RowArena(length, device=self._device, budget_bytes=self._arena_bytes)
+        gathered = self._arenas[length].gather([task.head for task in tasks])
+        if gathered is None:
+            return pad_sequence([head_rows(task.params) for task in tasks], batch_first=True).to(self._device)
+        return gathered
+
+    def _embed(self, model: MetaModel, groups: Sequence[Tensor], *, views: int = 1) -> list[Tensor]:
+        """Embed all groups [N, ...] in one stream of chunks, and take them apart again: [views, N, D] each."""
+        chunks = torch.split(torch.cat(list(groups)), max(1, self._chunk // views))
+        rows = torch.cat([_embed_views(model, chunk.to(self._device), views) for chunk in chunks], dim=1)
+        return list(torch.split(rows, [len(group) for group in groups], dim=1))
 
 
-def _judged(adapted: Adapted, embedded: Support, views: int) -> Fitted | AdaptationDivergedError:
-    finite = all(map(math.isfinite, adapted.losses)) and all(bool(torch.isfinite(value).all()) for value in adapted.params.values())
+def _embed_views(model: MetaModel, inputs: Tensor, views: int) -> Tensor:
+    """Embed every view of inputs [N, ...] in one pass: [views, N, D]."""
+    seen = torch.cat([view(inputs, index) for index in range(views)]) if views > 1 else inputs
+    return model.embed(seen).view(views, len(inputs), -1)
+
+
+def _moved(model: MetaModel, task: PredictTask) -> MetaModel:
+    return replace(model, params={**model.params, **task.params})
+
+
+def _extent(task: tuple[Support, int]) -> tuple[int, int]:
+    support, _ = task
+    return len(support.labels), support.way
+
+
+def _asked_extent(asked: tuple[PredictTask, Tensor]) -> tuple[int, int]:
+    task, embedded = asked
+    return len(embedded), len(task.params["head.bias"])
+
+
+def _leave_one_out(tasks: Sequence[tuple[Support, int]]) -> list[float | None]:
+    return leave_one_out_accuracies(TaskBatch.of([support for support, _ in tasks]))
+
+
+def _adapt_heads(model: MetaModel, tasks: Sequence[tuple[Support, int]]) -> list[Adapted]:
+    return adapt_heads(model.params, model.recipe, TaskBatch.of([support for support, _ in tasks]), [steps for _, steps in tasks])
+
+
+def _fitted(adapted: Adapted, leave_one_out: float | None) -> Fitted | AdaptationDivergedError:
+    finite = all(map(math.isfinite, adapted.losses)) and all(bool(value.isfinite().all()) for value in adapted.params.values())
     if not finite:
         return AdaptationDivergedError(
             "the support loss became NaN or infinite, so no session was made; ask for fewer steps", field="steps"
         )
-    # An example is left out with all its views: their mean stands for it, as it does in a prototype.
-    examples = embedded.inputs.reshape(views, -1, embedded.inputs.shape[1]).mean(dim=0)
-    judged = leave_one_out_accuracy(examples, embedded.labels[: len(examples)], embedded.way)
-    return Fitted(adapted, digest(adapted.params), judged)
-
-
-def _ranked(logits: Tensor, top: int) -> Ranked | UnusableVectorError:
-    if not torch.isfinite(logits).all():
-        return UnusableVectorError(
-            "a query's numbers are so large that its scores became NaN or infinite; scale them down", field="queries"
-        )
-    scores, rows = logits.softmax(dim=1).topk(min(top, logits.shape[1]), dim=1)
-    return Ranked(rows.tolist(), scores.tolist())
+    return Fitted(adapted, digest(adapted.params), leave_one_out)

@@ -10,8 +10,9 @@ from service.errors import InvalidRequestError, ModelChangedError, ScopeNotOffer
 from service.inputs.specification import RawInput
 from service.runtime.catalog import Catalog, Served
 from service.runtime.decoding import DecodePool
-from service.runtime.engine import AdaptTask, PredictTask, Ranked
+from service.runtime.engine import AdaptTask, PredictTask
 from service.runtime.limits import Limits
+from service.runtime.ranking import Ranked
 from service.runtime.support_set import Labelled, classes_of, decode_inputs, decode_support
 from service.runtime.worker import DeviceWorker
 from service.sessions.session import Revision, Session, new_session_id
@@ -130,7 +131,9 @@ class Runtime:
         self._check_queries(queries)
         with self.worker.admitted(len(queries)):
             decoded = await self.decoding.run(partial(decode_inputs, queries, served.manifest.input, self.limits))
-            done = await asyncio.wrap_future(self.worker.predict(served.model, PredictTask(revision.weights, decoded.value, top)))
+            done = await asyncio.wrap_future(
+                self.worker.predict(served.model, PredictTask(revision.weights, revision.weights_digest, decoded.value, top))
+            )
         return Answers(done.result, served.reference, revision, Spent(decoded.milliseconds, done.queue_ms, done.compute_ms))
 
     def _check_queries(self, queries: Sequence[RawInput]) -> None:

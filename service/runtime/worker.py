@@ -13,7 +13,8 @@ import structlog
 from service.errors import DrainingError, QueueFullError, ServiceError
 from service.learner.meta_model import MetaModel
 from service.runtime.batching import next_batch
-from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask, Ranked
+from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
+from service.runtime.ranking import Ranked
 
 log = structlog.get_logger()
 

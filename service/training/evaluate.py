@@ -11,6 +11,7 @@ from service.learner import heads, losses
 from service.learner.batched_heads import adapt_heads
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, Support, sample_episode
 from service.learner.meta_model import Adapted, MetaModel, adapt
+from service.learner.task_batch import TaskBatch
 from service.learner.views import view
 
 ENCODER_CHUNK = 256
@@ -119,7 +120,7 @@ def _judge(model: MetaModel, chunk: list[Episode], steps: int) -> list[_Answers]
     """Adapt to each episode and answer its queries; a pool of a head-scope model holds embeddings."""
     if model.recipe.moves_body:
         return [_judge_body(model, episode, steps) for episode in chunk]
-    adapted = adapt_heads(model.params, model.recipe, [episode.support for episode in chunk], [steps] * len(chunk))
+    adapted = adapt_heads(model.params, model.recipe, TaskBatch.of([episode.support for episode in chunk]), [steps] * len(chunk))
     return [_answers(model, each, episode.queries, episode.query_labels) for each, episode in zip(adapted, chunk, strict=True)]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, sample_episode
 from service.learner.meta_model import MetaModel, initial_params
 from service.learner.outer_rules import Outcome
-from service.learner.parameters import Params, detached, trainable
+from service.learner.parameters import Params, channels_last, detached, trainable
 from service.learner.statistics import episode_statistics, measure
 from service.training.augmentation import augment, unchanged
 from service.training.checkpoint import Best, Checkpoint, load_checkpoint, save_checkpoint
@@ -66,7 +66,7 @@ def meta_train(
     torch.set_num_threads(options.threads)
     state = load_checkpoint(run, options) if resume else _fresh(options)
     # A copy, because the optimiser works in place and the average of a fresh run starts from the same tensors.
-    params = trainable({name: _laid_out(value) for name, value in state.params.items()})
+    params = trainable(channels_last(state.params))
     optimiser = _optimiser(params, options.optimiser)
     if state.optimiser:
         optimiser.load_state_dict(state.optimiser)
@@ -90,11 +90,6 @@ def meta_train(
 def _fresh(options: TrainOptions) -> Checkpoint:
     params = initial_params(options.build_encoder(), options.build_recipe(), _generator(options.seed, "initial"))
     return Checkpoint(step=0, params=params, average=params, optimiser={}, best=None, stale=0, seconds=0.0)
-
-
-def _laid_out(value: Tensor) -> Tensor:
-    """Copy a parameter, kernels with their channels last: pictures come so, and a pass need not turn the kernels each time."""
-    return value.clone(memory_format=torch.channels_last if value.dim() == 4 else torch.contiguous_format)
 
 
 def _snapshot(state: Checkpoint, params: Params, optimiser: torch.optim.Optimizer, started: float) -> Checkpoint:

@@ -10,6 +10,7 @@ from service.learner.encoders.mlp import Mlp
 from service.learner.episodes import Support
 from service.learner.meta_model import Adapted, MetaModel, adapt
 from service.learner.recipe import Recipe
+from service.learner.task_batch import TaskBatch
 from tests.learner.tasks import distance, random_support
 from tests.tiny import HEAD_RECIPE, tiny_model
 
@@ -36,7 +37,7 @@ def rows(adapted: Adapted) -> Tensor:
 
 def assert_equal_to_one_at_a_time(model: MetaModel, supports: list[Support], steps: list[int]) -> None:
     """Weights and losses to 1e-5 of their norm: DESIGN 3, "equal means"."""
-    together = adapt_heads(model.params, model.recipe, [embedded(model, support) for support in supports], steps)
+    together = adapt_heads(model.params, model.recipe, TaskBatch.of([embedded(model, support) for support in supports]), steps)
     for got, support, count in zip(together, supports, steps, strict=True):
         expected = adapt(model, support, count)
         assert got.params.keys() == expected.params.keys()
@@ -79,8 +80,8 @@ def test_heads_of_a_convolutional_encoder_are_adapted_as_one_at_a_time(generator
 def test_a_task_is_adapted_the_same_whoever_shares_its_batch(generator: torch.Generator) -> None:
     model = tiny_model(VECTORS)
     supports = [embedded(model, random_support((12,), shots, generator)) for shots, _ in MIXED]
-    (alone,) = adapt_heads(model.params, model.recipe, supports[:1], [4])
-    beside, *_ = adapt_heads(model.params, model.recipe, supports, [4, 9, 0, 5, 1])
+    (alone,) = adapt_heads(model.params, model.recipe, TaskBatch.of(supports[:1]), [4])
+    beside, *_ = adapt_heads(model.params, model.recipe, TaskBatch.of(supports), [4, 9, 0, 5, 1])
     assert distance(rows(beside), rows(alone)) < 1e-5
     assert beside.losses == pytest.approx(alone.losses, rel=1e-5)
 
@@ -88,5 +89,7 @@ def test_a_task_is_adapted_the_same_whoever_shares_its_batch(generator: torch.Ge
 def test_an_adapted_head_keeps_no_memory_of_its_batch(generator: torch.Generator) -> None:
     model = tiny_model(VECTORS)
     supports = [embedded(model, random_support((12,), shots, generator)) for shots, _ in MIXED]
-    for adapted, support in zip(adapt_heads(model.params, model.recipe, supports, [1] * len(supports)), supports, strict=True):
+    for adapted, support in zip(
+        adapt_heads(model.params, model.recipe, TaskBatch.of(supports), [1] * len(supports)), supports, strict=True
+    ):
         assert adapted.params["head.weight"].untyped_storage().nbytes() == support.way * VECTORS.width * 4

@@ -40,14 +40,23 @@ def test_what_is_learned_of_a_head_depends_on_its_kind() -> None:
 
 
 def test_a_zero_head_starts_at_zero_for_any_way(generator: torch.Generator) -> None:
-    embeddings, labels = torch.randn(6, 4, generator=generator), labels_of([2, 2, 2])
-    head = heads.initial_head({}, Recipe(head="zero"), embeddings, labels, 3)
+    head = heads.initial_head({}, Recipe(head="zero"), torch.randn(3, 4, generator=generator))
     assert torch.equal(head["head.weight"], torch.zeros(3, 4))
     assert torch.equal(head["head.bias"], torch.zeros(3))
 
 
 def test_a_per_class_head_starts_at_its_learned_rows(generator: torch.Generator) -> None:
     params = {"head.weight": torch.randn(3, 4, generator=generator), "head.bias": torch.randn(3, generator=generator)}
-    head = heads.initial_head(params, Recipe(head="per_class", way=3), torch.randn(3, 4, generator=generator), labels_of([1, 1, 1]), 3)
+    head = heads.initial_head(params, Recipe(head="per_class", way=3), torch.randn(3, 4, generator=generator))
     assert torch.equal(head["head.weight"], params["head.weight"])
     assert torch.equal(head["head.bias"], params["head.bias"])
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe(head="zero"), Recipe(head="per_class", way=3)])
+def test_heads_of_many_tasks_start_as_each_alone(recipe: Recipe, generator: torch.Generator) -> None:
+    params = {"head.weight": torch.randn(3, 4, generator=generator), "head.bias": torch.randn(3, generator=generator)}
+    centres = torch.randn(6, 3, 4, generator=generator)
+    together = heads.initial_head(params, recipe, centres)
+    for task, own in enumerate(centres):
+        for name, value in heads.initial_head(params, recipe, own).items():
+            torch.testing.assert_close(together[name][task], value)

@@ -2,8 +2,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from service.learner.leave_one_out import leave_one_out_accuracy
+from service.learner.episodes import Support
+from service.learner.leave_one_out import leave_one_out_accuracies
+from service.learner.task_batch import TaskBatch
 from tests.learner.tasks import labels_of
+
+
+def leave_one_out_accuracy(embeddings: Tensor, labels: Tensor, way: int) -> float | None:
+    """The figure of one task."""
+    (found,) = leave_one_out_accuracies(TaskBatch.of([Support(embeddings, labels, way)]))
+    return found
 
 
 def slow(embeddings: Tensor, labels: Tensor, way: int) -> float:
@@ -45,3 +53,13 @@ def test_an_example_does_not_vouch_for_itself() -> None:
 
 def test_single_shots_alone_give_no_figure() -> None:
     assert leave_one_out_accuracy(torch.randn(4, 3), torch.arange(4), 4) is None
+
+
+def test_a_task_has_the_same_figure_whoever_shares_its_batch() -> None:
+    generator, tasks = torch.Generator().manual_seed(0), []
+    for shots in ([1, 1], [5, 5, 5], [1, 30, 2], [1] * 7, [2, 2, 2, 2]):
+        labels = labels_of(shots)
+        tasks.append(Support(labels[:, None] + torch.randn(len(labels), 6, generator=generator), labels, len(shots)))
+    together = leave_one_out_accuracies(TaskBatch.of(tasks))
+    assert together == [leave_one_out_accuracy(task.inputs, task.labels, task.way) for task in tasks]
+    assert [figure is None for figure in together] == [True, False, False, True, False]

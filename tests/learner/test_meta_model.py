@@ -10,12 +10,13 @@ from torch import Tensor
 from service.learner import heads
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.mlp import Mlp
+from service.learner.encoders.residual import Residual
 from service.learner.episodes import Support
 from service.learner.losses import balanced_weights, cross_entropy
-from service.learner.meta_model import Adapted, MetaModel, adapt, initial_params, moved_names, predict
+from service.learner.meta_model import Adapted, MetaModel, adapt, fold, initial_params, moved_names, predict
 from service.learner.parameters import Params
 from service.learner.recipe import Recipe, Scope
-from tests.learner.tasks import labels_of, random_support
+from tests.learner.tasks import distance, labels_of, random_support
 from tests.tiny import HEAD_RECIPE, tiny_model
 
 SHOTS = (1, 4, 2)
@@ -207,3 +208,18 @@ def test_labels_need_not_come_sorted(generator: torch.Generator) -> None:
     support = random_support((6,), SHOTS, generator)
     backwards = Support(support.inputs.flip(0), support.labels.flip(0), 3)
     torch.testing.assert_close(adapt(meta, backwards, 0).params["head.weight"], adapt(meta, support, 0).params["head.weight"])
+
+
+@pytest.mark.parametrize("encoder", [Conv4(width=8), Conv4(width=8, projection=12), Residual(widths=(8, 16), projection=24)])
+def test_folding_batch_norm_into_the_convolutions_changes_no_embedding(encoder: Conv4 | Residual, generator: torch.Generator) -> None:
+    plain = tiny_model(encoder)
+    scaled = {name: value * 1.5 - 0.2 if "norm." in name else value for name, value in plain.params.items()}
+    model = replace(plain, params=scaled)
+    images = torch.rand(7, 1, 28, 28, generator=generator)
+    assert distance(fold(model).embed(images), model.embed(images)) < 1e-5
+
+
+@pytest.mark.parametrize("model", [tiny_model(Conv4(width=8, norm="group")), tiny_model(Mlp(inputs=12))], ids=["group norm", "no norm"])
+def test_what_has_no_batch_norm_is_folded_as_it_is(model: MetaModel, generator: torch.Generator) -> None:
+    inputs = torch.rand(3, *model.encoder.input_shape, generator=generator)
+    assert distance(fold(model).embed(inputs), model.embed(inputs)) < 1e-5

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ from service.learner.encoders.residual import Residual
 from service.learner.episodes import Support
 from service.learner.meta_model import MetaModel
 from service.learner.recipe import Recipe
-from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask, Ranked
+from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
+from service.runtime.ranking import Ranked
 from tests.tiny import HEAD_RECIPE, tiny_model
 
 GROUPS = Conv4(width=8, norm="group")
@@ -60,13 +61,13 @@ def probabilities(found: Ranked | UnusableVectorError, way: int) -> Tensor:
     return torch.zeros(len(rows), way).scatter(1, rows, torch.tensor(ranked.scores))
 
 
-@dataclass(frozen=True, slots=True)
 class GatedEngine(Engine):
     """The engine, which computes only while its gate is open, and keeps how many tasks each batch had."""
 
-    gate: threading.Event = field(default_factory=threading.Event)
-    entered: threading.Event = field(default_factory=threading.Event)
-    batches: list[int] = field(default_factory=list)
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self.gate, self.entered = threading.Event(), threading.Event()
+        self.batches: list[int] = []
 
     def adapt(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Fitted | AdaptationDivergedError]:
         self._wait(len(tasks))

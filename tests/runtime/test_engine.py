@@ -5,9 +5,10 @@ import torch
 
 from service.errors import AdaptationDivergedError
 from service.learner.encoders.mlp import Mlp
-from service.learner.leave_one_out import leave_one_out_accuracy
+from service.learner.leave_one_out import leave_one_out_accuracies
 from service.learner.meta_model import MetaModel, adapt, predict
 from service.learner.recipe import Recipe, Scope
+from service.learner.task_batch import TaskBatch
 from service.learner.views import with_views
 from service.runtime.engine import ENCODER_CHUNK, AdaptTask, Engine, Fitted, PredictTask
 from service.sessions.session import digest
@@ -58,7 +59,7 @@ def test_batched_adaptation_equals_the_inner_loop(model: MetaModel, generator: t
         support = task.support
         reference = adapt(model, support, task.steps)
         embedded = model.embed(with_views(support, model.recipe.views).inputs).view(model.recipe.views, len(support.labels), -1)
-        leave_one_out = leave_one_out_accuracy(embedded.mean(dim=0), support.labels, support.way)
+        (leave_one_out,) = leave_one_out_accuracies(TaskBatch.of([replace(support, inputs=embedded.mean(dim=0))]))
         assert_same_fit(together, Fitted(reference, "", leave_one_out))
         assert len(together.adapted.losses) == task.steps + 1
 
@@ -74,8 +75,8 @@ def test_the_order_of_tasks_does_not_matter(model: MetaModel, generator: torch.G
 def test_batched_prediction_equals_one_query_at_a_time(model: MetaModel, generator: torch.Generator) -> None:
     tasks = tasks_for(model, generator)
     asked = [
-        PredictTask(each.adapted.params, inputs(model.encoder, count, generator), task.support.way)
-        for each, task, count in zip(fitted(model, *tasks), tasks, (1, 7, ENCODER_CHUNK + 3, 2), strict=False)
+        PredictTask(each.adapted.params, each.weights_digest, inputs(model.encoder, count, generator), task.support.way)
+        for each, task, count in zip(fitted(model, *tasks), tasks, (1, 7, ENCODER_CHUNK["cpu"] + 3, 2), strict=False)
     ]
     for together, task, source in zip(ENGINE.predict(model, asked), asked, tasks, strict=True):
         expected = torch.cat([predict(model, task.params, query[None]) for query in task.queries])
@@ -100,7 +101,9 @@ def test_the_best_classes_come_first_and_no_more_than_asked(generator: torch.Gen
     model = MODELS["head"]
     (known,) = fitted(model, adapt_task(model, [2] * 6, 3, generator))
     queries = inputs(model.encoder, 9, generator)
-    full, three, many = map(scored, ENGINE.predict(model, [PredictTask(known.adapted.params, queries, top) for top in (6, 3, 100)]))
+    full, three, many = map(
+        scored, ENGINE.predict(model, [PredictTask(known.adapted.params, known.weights_digest, queries, top) for top in (6, 3, 100)])
+    )
     assert [len(row) for row in three.rows] == [3] * 9
     assert [row[:3] for row in full.rows] == three.rows
     assert many == full

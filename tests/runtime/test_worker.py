@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 
 from service.errors import AdaptationDivergedError, DrainingError, QueueFullError
 from service.learner.meta_model import MetaModel, predict
-from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask, Ranked
+from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
+from service.runtime.ranking import Ranked
 from service.runtime.worker import DeviceWorker, Done
 from tests.learner.tasks import distance
 from tests.runtime.tasks import MODELS, GatedEngine, adapt_task, inputs, probabilities
@@ -39,7 +40,7 @@ def known(model: MetaModel, seed: int, way: int = 3) -> PredictTask:
     generator = torch.Generator().manual_seed(seed)
     (fitted,) = Engine(CPU).adapt(model, [adapt_task(model, [2] * way, 2, generator)])
     assert isinstance(fitted, Fitted)
-    return PredictTask(fitted.adapted.params, inputs(model.encoder, 3, generator), way)
+    return PredictTask(fitted.adapted.params, fitted.weights_digest, inputs(model.encoder, 3, generator), way)
 
 
 def assert_right(done: Done[Ranked], model: MetaModel, task: PredictTask) -> None:
@@ -71,7 +72,7 @@ def test_results_for_many_threads_are_all_right(worker: DeviceWorker) -> None:
             assert isinstance(alone, Fitted)
             for name, value in alone.adapted.params.items():
                 assert distance(fitted.adapted.params[name], value) < 1e-5
-            asked = PredictTask(fitted.adapted.params, inputs(model.encoder, 2, generator), 3)
+            asked = PredictTask(fitted.adapted.params, fitted.weights_digest, inputs(model.encoder, 2, generator), 3)
             with worker.admitted(asked.items):
                 assert_right(worker.predict(model, asked).result(LONG), model, asked)
 

@@ -86,7 +86,7 @@ class Conv4:
         return params
 
     def __call__(self, params: Params, inputs: Tensor, normalise: Normalise) -> Tensor:
-        values = as_shares(inputs, params["encoder.block1.conv.weight"])
+        values = as_shares(inputs, params["encoder.block1.conv.weight"]).contiguous(memory_format=torch.channels_last)
         for block in BLOCKS:
             values = self._block(block, params, values, normalise)
         values = values.flatten(1)

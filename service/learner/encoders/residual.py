@@ -98,8 +98,9 @@ class Residual:
         return F.relu(self._convolved(f"{block}second.", params, values, normalise, stride=1) + shortcut)
 
     def _convolved(self, layer: str, params: Params, values: Tensor, normalise: Normalise, *, stride: int) -> Tensor:
-        weight = params[f"{layer}conv.weight"]
-        values = F.conv2d(values, weight, stride=stride, padding=weight.shape[-1] // 2)
+        # A bias is there once the norm has been folded into the convolution.
+        weight, bias = params[f"{layer}conv.weight"], params.get(f"{layer}conv.bias")
+        values = F.conv2d(values, weight, bias, stride=stride, padding=weight.shape[-1] // 2)
         return normalised(self.norm, layer, params, values, normalise=normalise, groups=self.groups)
 
 

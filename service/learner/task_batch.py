@@ -1,0 +1,59 @@
+"""Support sets side by side: tasks of different way and shot in tensors of one shape, what a task does not have masked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from service.learner.episodes import Support
+
+
+@dataclass(frozen=True, slots=True)
+class TaskBatch:
+    """T support sets of embeddings.
+
+    Attributes:
+        ways: how many classes each task has.
+        embeddings: [T, N, D], zeros after a task's own.
+        labels: [T, N] int64, 0 after a task's own.
+        targets: [T, N, W], one-hot, zeros after a task's own.
+        absent: [T, W], whether a class is none of the task's.
+    """
+
+    ways: tuple[int, ...]
+    embeddings: Tensor
+    labels: Tensor
+    targets: Tensor
+    absent: Tensor
+
+    @classmethod
+    def of(cls, supports: Sequence[Support]) -> "TaskBatch":
+        """Put support sets, their inputs embeddings [N_t, D], side by side."""
+        ways, device = [support.way for support in supports], supports[0].inputs.device
+        sizes = torch.tensor([len(support.labels) for support in supports], device=device)
+        labels = torch.nn.utils.rnn.pad_sequence([support.labels for support in supports], batch_first=True)
+        embeddings = torch.nn.utils.rnn.pad_sequence([support.inputs for support in supports], batch_first=True)
+        own = torch.arange(labels.shape[1], device=device) < sizes.unsqueeze(1)
+        absent = torch.arange(max(ways), device=device) >= torch.tensor(ways, device=device).unsqueeze(1)
+        targets = F.one_hot(labels, max(ways)).to(embeddings.dtype) * own.unsqueeze(2)
+        return cls(tuple(ways), embeddings, labels, targets, absent)
+
+    @property
+    def shots(self) -> Tensor:
+        """Examples of each class, one for absent ones, so that it divides: [T, W]."""
+        return self.targets.sum(dim=1).clamp(min=1)
+
+    def of_own_class(self, values: Tensor) -> Tensor:
+        """Give each example what its class has, of values [T, W]: [T, N], zero after a task's own."""
+        return torch.bmm(self.targets, values.unsqueeze(2)).squeeze(2)
+
+    def weights(self) -> Tensor:
+        """Give what each example counts in its task's support loss, every class the same: [T, N]."""
+        way = (~self.absent).sum(dim=1, keepdim=True)
+        return self.of_own_class(1 / (way * self.shots))
+
+    def centres(self) -> Tensor:
+        """Give the prototypes, zeros for absent classes: [T, W, D] (Snell et al. 2017, arXiv:1703.05175)."""
+        return torch.bmm(self.targets.mT, self.embeddings) / self.shots.unsqueeze(2)

@@ -1,0 +1,62 @@
+"""The likeliest classes of queries, for many sessions in one batched product."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from service.errors import UnusableVectorError
+from service.learner import heads
+from service.learner.parameters import Params
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Embedded queries [M, D] for a head of `way` classes, of which the `top` likeliest are wanted."""
+
+    queries: Tensor
+    way: int
+    top: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The likeliest classes of each query, best first: their rows and their probabilities."""
+
+    rows: list[list[int]]
+    scores: list[list[float]]
+
+
+def head_rows(params: Params) -> Tensor:
+    """Write a head as one tensor: [way, D + 1], the bias last."""
+    return torch.cat([params["head.weight"], params["head.bias"].unsqueeze(1)], dim=1)
+
+
+def rank(asked: Sequence[Asked], rows: Tensor, factor: Tensor) -> list[Ranked | UnusableVectorError]:
+    """Rank the classes of every query; one whose scores overflow makes an error of its request.
+
+    Args:
+        asked: T requests.
+        rows: their heads side by side [T, W, D + 1]; what lies after a head's own rows does not matter.
+        factor: on the logits (see `heads.scale`).
+    """
+    queries = pad_sequence([each.queries for each in asked], batch_first=True)
+    ways = torch.tensor([each.way for each in asked], device=rows.device)
+    absent = (torch.arange(rows.shape[1], device=rows.device) >= ways.unsqueeze(1)).unsqueeze(1)
+    logits = heads.logits({"head.weight": rows[..., :-1], "head.bias": rows[..., -1]}, queries, factor).masked_fill(absent, 0)
+    usable = logits.isfinite().all(dim=2).all(dim=1).tolist()
+    scores, classes = logits.masked_fill(absent, -torch.inf).softmax(dim=2).topk(min(max(each.top for each in asked), rows.shape[1]), dim=2)
+    found = zip(asked, classes.tolist(), scores.tolist(), usable, strict=True)
+    return [_ranked(each, own_classes, own_scores) if fine else _unusable() for each, own_classes, own_scores, fine in found]
+
+
+def _ranked(asked: Asked, classes: list[list[int]], scores: list[list[float]]) -> Ranked:
+    """Cut what was padded."""
+    count, top = len(asked.queries), min(asked.top, asked.way)
+    return Ranked([row[:top] for row in classes[:count]], [row[:top] for row in scores[:count]])
+
+
+def _unusable() -> UnusableVectorError:
+    return UnusableVectorError("a query's numbers are so large that its scores became NaN or infinite; scale them down", field="queries")
