@@ -10,7 +10,7 @@ InnerloopError
     │   AdaptationDivergedError, TooLargeError, UnsupportedMediaTypeError     mend what you send
     ├── ModelNotFoundError, SessionNotFoundError, RouteNotFoundError, MethodNotAllowedError     mend where you send it
     ├── SessionGoneError, ModelChangedError     adapt again
-    ├── QueueFullError, DrainingError           try again later
+    ├── QueueFullError, DrainingError, DeadlineError, DeviceMemoryError     try again later, or ask for less
     └── ModelRefusedError, InternalServerError  tell the operator
 """
 
@@ -164,6 +164,18 @@ class DrainingError(ApiError):
     """The server is stopping; try another replica or later."""
 
     code = "draining"
+
+
+class DeadlineError(ApiError):
+    """The time that `Request-Timeout-Ms` gave is over; nothing was computed."""
+
+    code = "deadline"
+
+
+class DeviceMemoryError(ApiError):
+    """The request alone needs more memory than the server's device has; send less at once."""
+
+    code = "device_memory"
 
 
 class RouteNotFoundError(ApiError):

@@ -22,6 +22,8 @@ ServiceError
 ├── ModelChangedError             the session was adapted from other weights
 ├── QueueFullError                too many items are waiting
 ├── DrainingError                 the server is stopping
+├── DeadlineError                 the time that the caller gave is over
+├── DeviceMemoryError             one request needs more memory than the device has
 ├── RegistryError                 the model store
 │   ├── BadManifestError          manifest.json is missing or not valid
 │   └── BadWeightsError           weights.safetensors does not match the manifest
@@ -176,6 +178,18 @@ class DrainingError(ServiceError):
     """The server is stopping and takes no new work."""
 
     code = "draining"
+
+
+class DeadlineError(ServiceError):
+    """The time that the caller gave is over; nothing was computed for it."""
+
+    code = "deadline"
+
+
+class DeviceMemoryError(ServiceError):
+    """One request alone needs more memory than the device has."""
+
+    code = "device_memory"
 
 
 class RegistryError(ServiceError):

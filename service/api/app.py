@@ -29,11 +29,12 @@ def create_app(settings: Settings) -> FastAPI:
         DeviceError: the device is not there.
     """
     device = claim_device(settings.device, threads=settings.torch_threads)
+    decoding = DecodePool()
     runtime = Runtime(
         catalog=load_catalog(settings.model_store, device=device, default=settings.default_model),
         store=MemoryStore(budget_bytes=settings.session_budget_bytes, clock=_now),
-        worker=DeviceWorker(Engine(device), queue_items=settings.queue_items),
-        decoding=DecodePool(),
+        worker=DeviceWorker(Engine(device), queue_items=settings.queue_items, coming=decoding.busy),
+        decoding=decoding,
         limits=_limits(settings),
         clock=_now,
         default_ttl_seconds=settings.session_ttl_seconds,

@@ -2,9 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
+from starlette.requests import ClientDisconnect
 
 from service.api.bodies import Body, read_body
+from service.runtime.caller import Caller
 from service.runtime.runtime import Runtime
 
 
@@ -19,8 +21,29 @@ def tenant_of(request: Request) -> str:  # noqa: ARG001 - an API key in it will 
     return "default"
 
 
-TheRuntime = Annotated[Runtime, Depends(runtime_of)]
 Tenant = Annotated[str, Depends(tenant_of)]
+
+
+def caller_of(
+    request: Request,
+    tenant: Tenant,
+    request_timeout_ms: Annotated[
+        float | None, Header(gt=0, allow_inf_nan=False, description="milliseconds after which nobody waits for the answer any more")
+    ] = None,
+) -> Caller:
+    """Give who asks, and how long they wait."""
+    arrived: float = request.scope["arrived"]
+    deadline = None if request_timeout_ms is None else arrived + request_timeout_ms / 1000
+
+    async def still_there() -> None:
+        if await request.is_disconnected():
+            raise ClientDisconnect
+
+    return Caller(tenant, deadline, still_there)
+
+
+TheRuntime = Annotated[Runtime, Depends(runtime_of)]
+TheCaller = Annotated[Caller, Depends(caller_of)]
 
 
 async def body_of(request: Request, runtime: TheRuntime) -> Body:

@@ -37,6 +37,8 @@ STATUSES: Mapping[type[errors.ServiceError], int] = {
     errors.ModelChangedError: 409,
     errors.QueueFullError: 429,
     errors.DrainingError: 503,
+    errors.DeadlineError: 504,
+    errors.DeviceMemoryError: 503,
 }
 
 # What the framework answers before a route is reached.
@@ -54,6 +56,7 @@ TITLES: Mapping[int, str] = {
     429: "Too many requests",
     500: "Internal error",
     503: "Unavailable",
+    504: "Too late",
 }
 
 

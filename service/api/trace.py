@@ -21,7 +21,7 @@ def trace_id(request: Request) -> str:
 
 
 class TraceMiddleware:
-    """Names every request, tells the caller the name, and logs how it ended."""
+    """Names every request, notes when it came, tells the caller the name, and logs how it ended."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,7 +30,7 @@ class TraceMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        scope["trace_id"] = _named(scope)
+        scope["trace_id"], scope["arrived"] = _named(scope), time.monotonic()
         began, status = time.perf_counter(), 500  # unless the application answers
 
         async def traced(message: Message) -> None:

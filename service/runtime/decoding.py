@@ -25,6 +25,7 @@ class DecodePool:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
+        self._running = 0
 
     def __enter__(self) -> "DecodePool":
         return self
@@ -34,7 +35,15 @@ class DecodePool:
 
     async def run(self, decode: Callable[[], T]) -> Decoded[T]:
         """Call `decode` on a thread of the pool; what it raises is raised here."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _timed, decode)
+        self._running += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, _timed, decode)
+        finally:
+            self._running -= 1
+
+    def busy(self) -> bool:
+        """Whether something is being decoded, which the device will soon be asked to compute."""
+        return self._running > 0
 
 
 def _timed(decode: Callable[[], T]) -> Decoded[T]:

@@ -32,3 +32,9 @@ def claim_device(wanted: str, *, threads: int) -> torch.device:
     torch.backends.cudnn.allow_tf32 = False
     log.info("device claimed", device=str(device), threads=torch.get_num_threads())
     return device
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a computation failed because the device, or the host, had no memory left."""
+    # The CPU's allocator raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

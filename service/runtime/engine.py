@@ -16,6 +16,7 @@ from service.learner.episodes import Support
 from service.learner.leave_one_out import leave_one_out_accuracies
 from service.learner.meta_model import Adapted, MetaModel, adapt
 from service.learner.parameters import Params
+from service.learner.recipe import Recipe
 from service.learner.task_batch import TaskBatch
 from service.learner.views import view
 from service.runtime.arena import Head, RowArena
@@ -35,10 +36,9 @@ class AdaptTask:
     support: Support
     steps: int
 
-    @property
-    def items(self) -> int:
-        """How many inputs pass the encoder."""
-        return len(self.support.labels)
+    def items(self, recipe: Recipe) -> int:
+        """Give how many inputs pass the encoder."""
+        return recipe.views * len(self.support.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,8 @@ class PredictTask:
     queries: Tensor
     top: int
 
-    @property
-    def items(self) -> int:
-        """How many inputs pass the encoder."""
+    def items(self, recipe: Recipe) -> int:  # noqa: ARG002 - as for adapting
+        """Give how many inputs pass the encoder."""
         return len(self.queries)
 
     @property

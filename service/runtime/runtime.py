@@ -1,6 +1,5 @@
 """Serving without HTTP: adapt to a support set, keep the session, answer queries."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,12 +7,14 @@ from functools import partial
 
 from service.errors import InvalidRequestError, ModelChangedError, ScopeNotOfferedError, StepsOutOfRangeError, TooLargeError
 from service.inputs.specification import RawInput
+from service.runtime.caller import Caller
 from service.runtime.catalog import Catalog, Served
 from service.runtime.decoding import DecodePool
 from service.runtime.engine import AdaptTask, PredictTask
 from service.runtime.limits import Limits
 from service.runtime.ranking import Ranked
 from service.runtime.support_set import Labelled, classes_of, decode_inputs, decode_support
+from service.runtime.waiting import answer_for
 from service.runtime.worker import DeviceWorker
 from service.sessions.session import Revision, Session, new_session_id
 from service.sessions.store import SessionStore
@@ -63,24 +64,24 @@ class Runtime:
     default_ttl_seconds: float
 
     async def create_session(
-        self, tenant: str, examples: Sequence[Labelled], options: AdaptOptions, *, name: str | None, ttl_seconds: float | None
+        self, caller: Caller, examples: Sequence[Labelled], options: AdaptOptions, *, name: str | None, ttl_seconds: float | None
     ) -> tuple[Session, Spent]:
         """Adapt and keep the result.
 
         Raises:
             InputError: the support set or the options cannot be used.
             ModelNotFoundError, ModelRefusedError: see `Catalog.find`.
-            QueueFullError, DrainingError: no room, or no more work.
+            QueueFullError, DrainingError, DeadlineError: no room, no more work, or no time.
         """
         ttl = self.default_ttl_seconds if ttl_seconds is None else ttl_seconds
         if ttl > self.limits.ttl_seconds:
             raise InvalidRequestError(f"expected ttl_seconds of at most {self.limits.ttl_seconds:.0f}, got {ttl:.0f}", field="ttl_seconds")
         served = self.catalog.find(options.model)
-        revision, spent = await self._adapt(served, examples, options)
+        revision, spent = await self._adapt(caller, served, examples, options)
         now = self.clock()
         session = Session(
             id=new_session_id(now),
-            tenant=tenant,
+            tenant=caller.tenant,
             name=name,
             model=served.reference,
             weights_sha256=served.manifest.weights.sha256,
@@ -91,28 +92,30 @@ class Runtime:
         await self.store.create(session)
         return session, spent
 
-    async def predict(self, tenant: str, session_id: str, queries: Sequence[RawInput], *, top: int) -> Answers:
+    async def predict(self, caller: Caller, session_id: str, queries: Sequence[RawInput], *, top: int) -> Answers:
         """Classify queries with a session's adapted weights; raises as `create_session` and `SessionStore.get` do."""
-        session = await self.store.get(tenant, session_id)
+        session = await self.store.get(caller.tenant, session_id)
         served = self.catalog.find(session.model)
         if served.manifest.weights.sha256 != session.weights_sha256:
             raise ModelChangedError(f"session {session.id!r} was adapted from other weights of {session.model}; adapt again")
-        return await self._predict(served, session.revision, queries, top)
+        return await self._predict(caller, served, session.revision, queries, top)
 
-    async def predict_once(self, examples: Sequence[Labelled], queries: Sequence[RawInput], options: AdaptOptions, *, top: int) -> Answers:
+    async def predict_once(
+        self, caller: Caller, examples: Sequence[Labelled], queries: Sequence[RawInput], options: AdaptOptions, *, top: int
+    ) -> Answers:
         """Adapt, classify and forget; raises as `create_session` does."""
         served = self.catalog.find(options.model)
         self._check_queries(queries)
-        revision, spent = await self._adapt(served, examples, options)
-        answers = await self._predict(served, revision, queries, top)
+        revision, spent = await self._adapt(caller, served, examples, options)
+        answers = await self._predict(caller, served, revision, queries, top)
         return Answers(answers.ranked, answers.model, answers.revision, spent + answers.spent)
 
-    async def _adapt(self, served: Served, examples: Sequence[Labelled], options: AdaptOptions) -> tuple[Revision, Spent]:
+    async def _adapt(self, caller: Caller, served: Served, examples: Sequence[Labelled], options: AdaptOptions) -> tuple[Revision, Spent]:
         classes = classes_of(examples, served, self.limits)
         steps, scope = _steps(served, options.steps), _scope(served, options.scope)
-        with self.worker.admitted(len(examples)):
+        with self.worker.admitted(served.model.recipe.views * len(examples)):
             decoded = await self.decoding.run(partial(decode_support, examples, classes, served.manifest.input, self.limits))
-            done = await asyncio.wrap_future(self.worker.adapt(served.model, AdaptTask(decoded.value, steps)))
+            done = await answer_for(caller, self.worker.adapt(served.model, AdaptTask(decoded.value, steps), caller))
         fitted = done.result
         revision = Revision(
             number=1,
@@ -127,13 +130,12 @@ class Runtime:
         )
         return revision, Spent(decoded.milliseconds, done.queue_ms, done.compute_ms)
 
-    async def _predict(self, served: Served, revision: Revision, queries: Sequence[RawInput], top: int) -> Answers:
+    async def _predict(self, caller: Caller, served: Served, revision: Revision, queries: Sequence[RawInput], top: int) -> Answers:
         self._check_queries(queries)
         with self.worker.admitted(len(queries)):
             decoded = await self.decoding.run(partial(decode_inputs, queries, served.manifest.input, self.limits))
-            done = await asyncio.wrap_future(
-                self.worker.predict(served.model, PredictTask(revision.weights, revision.weights_digest, decoded.value, top))
-            )
+            task = PredictTask(revision.weights, revision.weights_digest, decoded.value, top)
+            done = await answer_for(caller, self.worker.predict(served.model, task, caller))
         return Answers(done.result, served.reference, revision, Spent(decoded.milliseconds, done.queue_ms, done.compute_ms))
 
     def _check_queries(self, queries: Sequence[RawInput]) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,15 +10,16 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from service.errors import DrainingError, QueueFullError, ServiceError
+from service.errors import DeadlineError, DeviceMemoryError, DrainingError, QueueFullError, ServiceError
 from service.learner.meta_model import MetaModel
-from service.runtime.batching import next_batch
+from service.runtime.batching import Policy, is_late, next_batch, patience
+from service.runtime.caller import Caller
+from service.runtime.device import is_out_of_memory
 from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
 from service.runtime.ranking import Ranked
 
 log = structlog.get_logger()
 
-MAX_BATCH_ITEMS = 2048
 # Assumed until the device has shown how fast it is.
 FIRST_ITEMS_PER_SECOND = 200.0
 
@@ -38,6 +39,7 @@ class Done(Generic[T]):
 class _Work:
     model: MetaModel
     task: AdaptTask | PredictTask
+    caller: Caller
     future: "Future[Done[object]]"
     submitted: float
 
@@ -46,17 +48,37 @@ class _Work:
         return (type(self.task), id(self.model))
 
     @property
+    def tenant(self) -> str:
+        return self.caller.tenant
+
+    @property
     def items(self) -> int:
-        return self.task.items
+        return self.task.items(self.model.recipe)
+
+    @property
+    def deadline(self) -> float | None:
+        return self.caller.deadline
 
 
 class DeviceWorker:
-    """Runs submitted work in batches, on its own thread, until it is closed. A context manager."""
+    """Runs submitted work in batches, on its own thread, until it is closed. A context manager.
 
-    def __init__(self, engine: Engine, *, queue_items: int) -> None:
+    Args:
+        engine: what computes.
+        queue_items: inputs that may wait.
+        policy: how batches are made.
+        coming: says whether work is about to be submitted, so that waiting for it may pay.
+    """
+
+    def __init__(
+        self, engine: Engine, *, queue_items: int, policy: Policy | None = None, coming: Callable[[], bool] = lambda: False
+    ) -> None:
         self._engine = engine
         self._queue_items = queue_items
+        self._policy = policy or Policy()
+        self._coming = coming
         self._queue: list[_Work] = []
+        self._credit: Mapping[str, int] = {}
         self._admitted = 0
         self._draining = False
         self._items_per_second = FIRST_ITEMS_PER_SECOND
@@ -103,16 +125,16 @@ class DeviceWorker:
                 self._admitted -= items
                 self._changed.notify_all()
 
-    def adapt(self, model: MetaModel, task: AdaptTask) -> "Future[Done[Fitted]]":
-        """Queue a support set; the future fails with AdaptationDivergedError when the loss does."""
-        return self._submit(model, task)  # type: ignore[return-value] # the engine gives a Fitted for an AdaptTask
+    def adapt(self, model: MetaModel, task: AdaptTask, caller: Caller) -> "Future[Done[Fitted]]":
+        """Queue a support set; the future fails with AdaptationDivergedError when the loss does, DeadlineError when it waited too long."""
+        return self._submit(model, task, caller)  # type: ignore[return-value] # the engine gives a Fitted for an AdaptTask
 
-    def predict(self, model: MetaModel, task: PredictTask) -> "Future[Done[Ranked]]":
-        """Queue queries."""
-        return self._submit(model, task)  # type: ignore[return-value] # the engine gives a Ranked for a PredictTask
+    def predict(self, model: MetaModel, task: PredictTask, caller: Caller) -> "Future[Done[Ranked]]":
+        """Queue queries; the future fails with DeadlineError when they waited too long."""
+        return self._submit(model, task, caller)  # type: ignore[return-value] # the engine gives a Ranked for a PredictTask
 
-    def _submit(self, model: MetaModel, task: AdaptTask | PredictTask) -> "Future[Done[object]]":
-        work = _Work(model, task, Future(), time.perf_counter())
+    def _submit(self, model: MetaModel, task: AdaptTask | PredictTask, caller: Caller) -> "Future[Done[object]]":
+        work = _Work(model, task, caller, Future(), time.monotonic())
         with self._changed:
             self._queue.append(work)
             self._changed.notify_all()
@@ -120,37 +142,66 @@ class DeviceWorker:
 
     def _run(self) -> None:
         while batch := self._take():
-            live = [work for work in batch if work.future.set_running_or_notify_cancel()]
-            if live:
-                self._compute(live)
+            self._compute(batch)
 
     def _take(self) -> list[_Work]:
         """Wait for work and take a batch of it; empty when there is nothing left to come."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or (self._draining and not self._admitted))
-            places = next_batch(self._queue, max_items=MAX_BATCH_ITEMS)
-            batch = [self._queue[place] for place in places]
-            taken = set(places)
-            self._queue = [work for place, work in enumerate(self._queue) if place not in taken]
-            return batch
+            while True:
+                self._changed.wait_for(lambda: self._queue or (self._draining and not self._admitted))
+                now = time.monotonic()
+                self._drop_late(now)
+                wait = patience(self._queue, coming=self._coming(), now=now, policy=self._policy) if self._queue else 0.0
+                if wait:
+                    self._changed.wait(wait)
+                elif batch := self._next_batch():
+                    return batch
+                elif self._draining and not self._admitted:
+                    return []
+
+    def _drop_late(self, now: float) -> None:
+        for work in [work for work in self._queue if is_late(work, now)]:
+            self._queue.remove(work)
+            if work.future.set_running_or_notify_cancel():
+                work.future.set_exception(
+                    DeadlineError(f"waited {now - work.submitted:.3f} s for the device, longer than Request-Timeout-Ms allows")
+                )
+
+    def _next_batch(self) -> list[_Work]:
+        """Take the next batch out of the queue, without what was cancelled; it may come to be empty."""
+        batch = next_batch(self._queue, self._credit, self._policy)
+        chosen, taken = [self._queue[place] for place in batch.places], set(batch.places)
+        self._queue = [work for place, work in enumerate(self._queue) if place not in taken]
+        self._credit = batch.credit
+        return [work for work in chosen if work.future.set_running_or_notify_cancel()]
 
     def _compute(self, batch: Sequence[_Work]) -> None:
-        """Compute a batch and answer every future; when it fails, the guilty one is found by computing each alone."""
-        began = time.perf_counter()
+        """Compute a batch and answer every future; one that fails is taken apart until the guilty are alone."""
+        began = time.monotonic()
         try:
             results = self._results(batch)
         except Exception as error:
-            if len(batch) > 1:
-                for work in batch:
-                    self._compute([work])
-            else:
-                log.exception("computation failed", items=batch[0].items)
-                batch[0].future.set_exception(error)
+            self._compute_apart(batch, error)
             return
-        spent = time.perf_counter() - began
+        spent = time.monotonic() - began
         self._items_per_second = 0.9 * self._items_per_second + 0.1 * sum(work.items for work in batch) / max(spent, 1e-6)
         for work, result in zip(batch, results, strict=True):
             _answer(work, result, queue_ms=1000 * (began - work.submitted), compute_ms=1000 * spent)
+
+    def _compute_apart(self, batch: Sequence[_Work], error: Exception) -> None:
+        """Compute in halves what needs more memory than there is, and one by one what fails otherwise."""
+        if len(batch) > 1:
+            half = len(batch) // 2 if is_out_of_memory(error) else 1
+            for first in range(0, len(batch), half):
+                self._compute(batch[first : first + half])
+        elif is_out_of_memory(error):
+            log.warning("out of memory", items=batch[0].items)
+            batch[0].future.set_exception(
+                DeviceMemoryError(f"{batch[0].items:,} inputs at once need more memory than the device has left; send them in parts")
+            )
+        else:
+            log.exception("computation failed", items=batch[0].items)
+            batch[0].future.set_exception(error)
 
     def _results(self, batch: Sequence[_Work]) -> Sequence[object]:
         model = batch[0].model

@@ -15,6 +15,8 @@ PUBLIC = [
     "BrokenArchiveError",
     "BrokenImageError",
     "Client",
+    "DeadlineError",
+    "DeviceMemoryError",
     "DrainingError",
     "InnerloopError",
     "InternalServerError",

@@ -30,6 +30,7 @@ from service.learner.encoders.mlp import Mlp
 from service.learner.meta_model import adapt, predict
 from service.learner.parameters import Params
 from service.learner.recipe import Recipe
+from service.runtime.caller import Caller
 from service.runtime.limits import Limits
 from service.runtime.runtime import AdaptOptions, Answers, Runtime
 from service.runtime.support_set import Labelled, classes_of, decode_inputs, decode_support
@@ -41,6 +42,7 @@ from tests.tiny import HEAD_RECIPE, SHAPES, FakeClock, drawing, png, tiny_model,
 T = TypeVar("T")
 
 DEFAULTS = AdaptOptions()
+ANN = Caller("ann")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def runtime(store: Path) -> Iterator[Runtime]:
 
 
 async def create(runtime: Runtime, support: list[Labelled] | None = None, options: AdaptOptions = DEFAULTS) -> Session:
-    session, _ = await runtime.create_session("ann", support or examples(), options, name=None, ttl_seconds=None)
+    session, _ = await runtime.create_session(ANN, support or examples(), options, name=None, ttl_seconds=None)
     return session
 
 
@@ -108,7 +110,7 @@ def test_a_session_answers_as_the_slow_loop_does(runtime: Runtime, options: Adap
 
     async def scenario() -> tuple[Session, Answers]:
         session = await create(runtime, support, options)
-        return session, await runtime.predict("ann", session.id, asked, top=3)
+        return session, await runtime.predict(ANN, session.id, asked, top=3)
 
     session, answers = asyncio.run(scenario())
     assert (scores(answers) - support_probabilities(runtime, support, asked, options)).abs().max() < 1e-5
@@ -118,7 +120,7 @@ def test_a_session_answers_as_the_slow_loop_does(runtime: Runtime, options: Adap
 
 def test_a_session_says_what_was_done(runtime: Runtime) -> None:
     shuffled = sorted(examples(), key=lambda each: each.raw.name[::-1])
-    session, spent = asyncio.run(runtime.create_session("ann", shuffled, AdaptOptions(steps=4), name="my shapes", ttl_seconds=60.5))
+    session, spent = asyncio.run(runtime.create_session(ANN, shuffled, AdaptOptions(steps=4), name="my shapes", ttl_seconds=60.5))
     revision, served = session.revision, runtime.catalog.find("tiny")
     assert (session.tenant, session.name, session.model) == ("ann", "my shapes", "tiny@1")
     assert session.weights_sha256 == served.manifest.weights.sha256
@@ -134,15 +136,15 @@ def test_a_session_says_what_was_done(runtime: Runtime) -> None:
 
 
 def test_drawings_like_the_examples_are_recognised(runtime: Runtime) -> None:
-    answers = asyncio.run(runtime.predict_once(examples(variant=2), queries(), AdaptOptions(steps=5), top=1))
+    answers = asyncio.run(runtime.predict_once(ANN, examples(variant=2), queries(), AdaptOptions(steps=5), top=1))
     assert [answers.revision.labels[row[0]] for row in answers.ranked.rows] == list(SHAPES)
 
 
 def test_one_call_answers_as_a_session_does(runtime: Runtime) -> None:
     async def scenario() -> tuple[Answers, Answers]:
         session = await create(runtime, options=AdaptOptions(steps=3))
-        kept = await runtime.predict("ann", session.id, queries(), top=5)
-        return kept, await runtime.predict_once(examples(), queries(), AdaptOptions(steps=3), top=5)
+        kept = await runtime.predict(ANN, session.id, queries(), top=5)
+        return kept, await runtime.predict_once(ANN, examples(), queries(), AdaptOptions(steps=3), top=5)
 
     kept, forgotten = asyncio.run(scenario())
     assert (scores(kept) - scores(forgotten)).abs().max() < 1e-5
@@ -159,8 +161,8 @@ def test_the_order_of_examples_and_names_of_classes_change_nothing(runtime: Runt
     other = [Labelled(renamed[each.label], each.raw) for each in reversed(examples())]
 
     async def scenario() -> tuple[Answers, Answers]:
-        first = await runtime.predict_once(examples(), queries(), DEFAULTS, top=5)
-        return first, await runtime.predict_once(other, queries(), DEFAULTS, top=5)
+        first = await runtime.predict_once(ANN, examples(), queries(), DEFAULTS, top=5)
+        return first, await runtime.predict_once(ANN, other, queries(), DEFAULTS, top=5)
 
     first, second = asyncio.run(scenario())
     rows = [second.revision.labels.index(renamed[label]) for label in first.revision.labels]
@@ -170,7 +172,9 @@ def test_the_order_of_examples_and_names_of_classes_change_nothing(runtime: Runt
 def test_vectors_are_served_like_images(runtime: Runtime) -> None:
     support = [Labelled(label, RawInput("v", [x, 1.0, -x])) for label, x in (("low", -1.0), ("low", -1.2), ("high", 2.0))]
     answers = asyncio.run(
-        runtime.predict_once(support, [RawInput("q", [2.1, 1.0, -2.1]), RawInput("q", [-1.1, 1.0, 1.1])], AdaptOptions("vectors"), top=1)
+        runtime.predict_once(
+            ANN, support, [RawInput("q", [2.1, 1.0, -2.1]), RawInput("q", [-1.1, 1.0, 1.1])], AdaptOptions("vectors"), top=1
+        )
     )
     assert [answers.revision.labels[row[0]] for row in answers.ranked.rows] == ["high", "low"]
 
@@ -193,13 +197,13 @@ BAD_REQUESTS = {
 def test_what_cannot_be_done_is_refused_and_leaves_no_session(
     runtime: Runtime, options: AdaptOptions, shapes: tuple[str, ...], ttl: float | None, error: type[ServiceError], field: str
 ) -> None:
-    caught = raises(runtime.create_session("ann", examples(shapes), options, name=None, ttl_seconds=ttl))
+    caught = raises(runtime.create_session(ANN, examples(shapes), options, name=None, ttl_seconds=ttl))
     assert (type(caught), caught.field) == (error, field)
     assert asyncio.run(_listed(runtime)) == []
 
 
 def test_the_limits_of_a_lifetime_and_of_steps_are_allowed(runtime: Runtime) -> None:
-    session, _ = asyncio.run(runtime.create_session("ann", examples(), AdaptOptions(steps=10), name=None, ttl_seconds=1000))
+    session, _ = asyncio.run(runtime.create_session(ANN, examples(), AdaptOptions(steps=10), name=None, ttl_seconds=1000))
     assert session.revision.steps == 10
 
 
@@ -212,34 +216,34 @@ def test_a_bad_example_is_named_and_the_next_request_is_answered(runtime: Runtim
 
 def test_queries_are_required_and_limited(store: Path) -> None:
     with serving(store, limits=Limits(queries=3)) as runtime:
-        assert isinstance(raises(runtime.predict_once(examples(), [], DEFAULTS, top=1)), InvalidRequestError)
-        caught = raises(runtime.predict_once(examples(), queries()[:4], DEFAULTS, top=1))
+        assert isinstance(raises(runtime.predict_once(ANN, examples(), [], DEFAULTS, top=1)), InvalidRequestError)
+        caught = raises(runtime.predict_once(ANN, examples(), queries()[:4], DEFAULTS, top=1))
         assert isinstance(caught, TooLargeError)
         assert caught.field == "queries"
-        asyncio.run(runtime.predict_once(examples(), queries()[:3], DEFAULTS, top=1))
+        asyncio.run(runtime.predict_once(ANN, examples(), queries()[:3], DEFAULTS, top=1))
 
 
 def test_another_tenant_cannot_use_a_session(runtime: Runtime) -> None:
     session = asyncio.run(create(runtime))
-    assert isinstance(raises(runtime.predict("bob", session.id, queries(), top=1)), SessionNotFoundError)
+    assert isinstance(raises(runtime.predict(Caller("bob"), session.id, queries(), top=1)), SessionNotFoundError)
 
 
 def test_an_expired_session_is_gone(runtime: Runtime) -> None:
     session = asyncio.run(create(runtime))
     assert isinstance(runtime.clock, FakeClock)
     runtime.clock.now += timedelta(seconds=100)
-    assert isinstance(raises(runtime.predict("ann", session.id, queries(), top=1)), SessionGoneError)
+    assert isinstance(raises(runtime.predict(ANN, session.id, queries(), top=1)), SessionGoneError)
 
 
 def test_a_session_is_pinned_to_its_version(tmp_path: Path) -> None:
     write_tiny(tmp_path, model=tiny_model(seed=1))
     with serving(tmp_path) as runtime:
         session = asyncio.run(create(runtime))
-        expected = asyncio.run(runtime.predict("ann", session.id, queries(), top=5))
+        expected = asyncio.run(runtime.predict(ANN, session.id, queries(), top=5))
         write_tiny(tmp_path, model=tiny_model(seed=2))
         with serving(tmp_path) as newer:
             both = replace(newer, store=runtime.store)
-            answers = asyncio.run(both.predict("ann", session.id, queries(), top=5))
+            answers = asyncio.run(both.predict(ANN, session.id, queries(), top=5))
             assert asyncio.run(create(both)).model == "tiny@2"
     assert answers.model == "tiny@1"
     assert answers.ranked == expected.ranked
@@ -250,7 +254,7 @@ def test_other_weights_under_the_same_name_are_refused(tmp_path: Path) -> None:
         write_tiny(tmp_path / folder, model=tiny_model(seed=seed))
     with serving(tmp_path / "before") as before, serving(tmp_path / "after") as after:
         session = asyncio.run(create(before))
-        caught = raises(replace(after, store=before.store).predict("ann", session.id, queries(), top=1))
+        caught = raises(replace(after, store=before.store).predict(ANN, session.id, queries(), top=1))
     assert isinstance(caught, ModelChangedError)
     assert "tiny@1" in caught.message
 
@@ -319,9 +323,9 @@ class Request:
 
     async def send(self, runtime: Runtime) -> Answers:
         if self.number % 5 == 0:
-            return await runtime.predict_once(self.support, self.queries, self.options, top=3)
+            return await runtime.predict_once(ANN, self.support, self.queries, self.options, top=3)
         session = await create(runtime, self.support, self.options)
-        answers = await runtime.predict("ann", session.id, self.queries, top=3)
+        answers = await runtime.predict(ANN, session.id, self.queries, top=3)
         assert answers.revision == session.revision
         return answers
 

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from service.errors import AdaptationDivergedError, DrainingError, QueueFullError
 from service.learner.meta_model import MetaModel, predict
+from service.runtime.caller import Caller
 from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
 from service.runtime.ranking import Ranked
 from service.runtime.worker import DeviceWorker, Done
@@ -16,6 +17,7 @@ from tests.learner.tasks import distance
 from tests.runtime.tasks import MODELS, GatedEngine, adapt_task, inputs, probabilities
 
 CPU = torch.device("cpu")
+ANN = Caller("ann")
 HEAD, VECTORS = MODELS["head"], MODELS["head, of vectors"]
 LONG = 30
 
@@ -55,7 +57,7 @@ def poisoned(task: PredictTask) -> PredictTask:
 
 def occupy(worker: DeviceWorker, engine: GatedEngine) -> "Future[Done[Ranked]]":
     """Give the device something to do, so that what comes next waits together."""
-    first = worker.predict(HEAD, known(HEAD, 0))
+    first = worker.predict(HEAD, known(HEAD, 0), ANN)
     assert engine.entered.wait(LONG)
     return first
 
@@ -66,15 +68,15 @@ def test_results_for_many_threads_are_all_right(worker: DeviceWorker) -> None:
         generator = torch.Generator().manual_seed(seed)
         for round_ in range(4):
             task = adapt_task(model, [1, 2, 1 + seed % 3], round_, generator)
-            with worker.admitted(task.items):
-                fitted = worker.adapt(model, task).result(LONG).result
+            with worker.admitted(task.items(model.recipe)):
+                fitted = worker.adapt(model, task, ANN).result(LONG).result
             (alone,) = Engine(CPU).adapt(model, [task])
             assert isinstance(alone, Fitted)
             for name, value in alone.adapted.params.items():
                 assert distance(fitted.adapted.params[name], value) < 1e-5
             asked = PredictTask(fitted.adapted.params, fitted.weights_digest, inputs(model.encoder, 2, generator), 3)
-            with worker.admitted(asked.items):
-                assert_right(worker.predict(model, asked).result(LONG), model, asked)
+            with worker.admitted(asked.items(model.recipe)):
+                assert_right(worker.predict(model, asked, ANN).result(LONG), model, asked)
 
     with ThreadPoolExecutor(16) as threads:
         for done in [threads.submit(client, seed) for seed in range(16)]:
@@ -85,9 +87,9 @@ def test_what_waits_for_one_model_is_computed_in_one_batch(gated: tuple[DeviceWo
     worker, engine = gated
     tasks = [known(HEAD, seed) for seed in range(4)]
     other = known(VECTORS, 9)
-    waiting = [occupy(worker, engine), *(worker.predict(HEAD, task) for task in tasks[:2])]
-    elsewhere = worker.predict(VECTORS, other)
-    waiting += [worker.predict(HEAD, task) for task in tasks[2:]]
+    waiting = [occupy(worker, engine), *(worker.predict(HEAD, task, ANN) for task in tasks[:2])]
+    elsewhere = worker.predict(VECTORS, other, ANN)
+    waiting += [worker.predict(HEAD, task, ANN) for task in tasks[2:]]
     engine.gate.set()
     for done, task in zip(waiting[1:], tasks, strict=True):
         assert_right(done.result(LONG), HEAD, task)
@@ -99,7 +101,7 @@ def test_a_poisoned_task_fails_alone_and_the_worker_lives_on(gated: tuple[Device
     worker, engine = gated
     tasks = [known(HEAD, seed) for seed in range(3)]
     occupy(worker, engine)
-    first, guilty, last = (worker.predict(HEAD, task) for task in (tasks[0], poisoned(tasks[1]), tasks[2]))
+    first, guilty, last = (worker.predict(HEAD, task, ANN) for task in (tasks[0], poisoned(tasks[1]), tasks[2]))
     with capture_logs() as logged:
         engine.gate.set()
         assert_right(first.result(LONG), HEAD, tasks[0])
@@ -108,7 +110,7 @@ def test_a_poisoned_task_fails_alone_and_the_worker_lives_on(gated: tuple[Device
             guilty.result(LONG)
     assert [(each["event"], each["log_level"]) for each in logged] == [("computation failed", "error")]
     assert engine.batches == [1, 3, 1, 1, 1]
-    assert_right(worker.predict(HEAD, tasks[1]).result(LONG), HEAD, tasks[1])
+    assert_right(worker.predict(HEAD, tasks[1], ANN).result(LONG), HEAD, tasks[1])
 
 
 def test_a_task_that_diverges_fails_alone(gated: tuple[DeviceWorker, GatedEngine], generator: torch.Generator) -> None:
@@ -116,7 +118,7 @@ def test_a_task_that_diverges_fails_alone(gated: tuple[DeviceWorker, GatedEngine
     tasks = [adapt_task(VECTORS, [1, 2], 2, generator) for _ in range(3)]
     tasks[1] = AdaptTask(replace(tasks[1].support, inputs=tasks[1].support.inputs * 1e30), 2)
     occupy(worker, engine)
-    first, guilty, last = (worker.adapt(VECTORS, task) for task in tasks)
+    first, guilty, last = (worker.adapt(VECTORS, task, ANN) for task in tasks)
     engine.gate.set()
     assert {len(each.result(LONG).result.adapted.losses) for each in (first, last)} == {3}
     with pytest.raises(AdaptationDivergedError):
@@ -165,17 +167,17 @@ def test_draining_finishes_what_was_admitted_and_refuses_the_rest() -> None:
     before = set(threading.enumerate())
     with worker, worker.admitted(9):
         computing = occupy(worker, engine)
-        queued = worker.predict(HEAD, tasks[0])
+        queued = worker.predict(HEAD, tasks[0], ANN)
         worker.drain()
         with pytest.raises(DrainingError, match="takes no new work"), worker.admitted(1):
             pass
         # Admitted before the drain, decoded only now.
-        late = worker.predict(HEAD, tasks[1])
+        late = worker.predict(HEAD, tasks[1], ANN)
         engine.gate.set()
         computing.result(LONG)
         assert_right(queued.result(LONG), HEAD, tasks[0])
         assert_right(late.result(LONG), HEAD, tasks[1])
-        latest = worker.predict(HEAD, tasks[2])
+        latest = worker.predict(HEAD, tasks[2], ANN)
         assert_right(latest.result(LONG), HEAD, tasks[2])
     assert set(threading.enumerate()) <= before
 
@@ -184,7 +186,7 @@ def test_cancelled_work_costs_no_device_time(gated: tuple[DeviceWorker, GatedEng
     worker, engine = gated
     tasks = [known(HEAD, seed) for seed in range(3)]
     occupy(worker, engine)
-    kept, given_up, kept_too = (worker.predict(HEAD, task) for task in tasks)
+    kept, given_up, kept_too = (worker.predict(HEAD, task, ANN) for task in tasks)
     assert given_up.cancel()
     engine.gate.set()
     assert_right(kept.result(LONG), HEAD, tasks[0])
@@ -197,17 +199,17 @@ def test_cancelled_work_costs_no_device_time(gated: tuple[DeviceWorker, GatedEng
 def test_a_batch_of_cancelled_work_only_is_passed_over(gated: tuple[DeviceWorker, GatedEngine]) -> None:
     worker, engine = gated
     occupy(worker, engine)
-    assert worker.predict(HEAD, known(HEAD, 1)).cancel()
+    assert worker.predict(HEAD, known(HEAD, 1), ANN).cancel()
     engine.gate.set()
     task = known(VECTORS, 2)
-    assert_right(worker.predict(VECTORS, task).result(LONG), VECTORS, task)
+    assert_right(worker.predict(VECTORS, task, ANN).result(LONG), VECTORS, task)
     assert engine.batches == [1, 1]
 
 
 def test_waiting_and_computing_are_timed_apart(gated: tuple[DeviceWorker, GatedEngine]) -> None:
     worker, engine = gated
     occupy(worker, engine)
-    waiting = worker.predict(HEAD, known(HEAD, 1))
+    waiting = worker.predict(HEAD, known(HEAD, 1), ANN)
     threading.Event().wait(0.05)
     engine.gate.set()
     done = waiting.result(LONG)

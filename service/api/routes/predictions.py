@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from innerloop import wire
 from service.api import answers
-from service.api.dependencies import Tenant, TheBody, TheRuntime
+from service.api.dependencies import TheBody, TheCaller, TheRuntime
 from service.api.documentation import ONE_CALL, PREDICT, OneCallOptions
 from service.errors import InvalidRequestError
 from service.runtime.runtime import AdaptOptions
@@ -13,7 +13,7 @@ router = APIRouter(tags=["predictions"])
 
 
 @router.post("/v1/sessions/{session_id}/predict", openapi_extra=PREDICT)
-async def predict(session_id: str, body: TheBody, tenant: Tenant, runtime: TheRuntime) -> wire.Predictions:
+async def predict(session_id: str, body: TheBody, caller: TheCaller, runtime: TheRuntime) -> wire.Predictions:
     """Classify queries with a session's adapted weights, in the order they were sent."""
     if body.support:
         name = body.support[0].raw.name
@@ -23,12 +23,12 @@ async def predict(session_id: str, body: TheBody, tenant: Tenant, runtime: TheRu
             field=name,
         )
     wanted = body.read(wire.PredictOptions)
-    return answers.predictions(await runtime.predict(tenant, session_id, body.queries, top=wanted.top_k), session_id)
+    return answers.predictions(await runtime.predict(caller, session_id, body.queries, top=wanted.top_k), session_id)
 
 
 @router.post("/v1/predict", openapi_extra=ONE_CALL)
-async def predict_once(body: TheBody, runtime: TheRuntime) -> wire.Predictions:
+async def predict_once(body: TheBody, caller: TheCaller, runtime: TheRuntime) -> wire.Predictions:
     """Adapt to a support set, classify queries, and keep nothing."""
     wanted = body.read(OneCallOptions)
     options = AdaptOptions(wanted.model, wanted.steps, wanted.scope)
-    return answers.predictions(await runtime.predict_once(body.support, body.queries, options, top=wanted.top_k), None)
+    return answers.predictions(await runtime.predict_once(caller, body.support, body.queries, options, top=wanted.top_k), None)

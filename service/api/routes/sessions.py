@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from innerloop import wire
 from service.api import answers
-from service.api.dependencies import Tenant, TheBody, TheRuntime
+from service.api.dependencies import Tenant, TheBody, TheCaller, TheRuntime
 from service.api.documentation import ADAPT
 from service.errors import InvalidRequestError
 from service.runtime.runtime import AdaptOptions
@@ -15,7 +15,7 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
 
 @router.post("", status_code=201, openapi_extra=ADAPT)
-async def create_session(body: TheBody, tenant: Tenant, runtime: TheRuntime, response: Response) -> wire.AdaptedSession:
+async def create_session(body: TheBody, caller: TheCaller, runtime: TheRuntime, response: Response) -> wire.AdaptedSession:
     """Adapt a meta-model to a support set and keep the result as a session."""
     if body.queries:
         name = body.queries[0].name
@@ -26,7 +26,7 @@ async def create_session(body: TheBody, tenant: Tenant, runtime: TheRuntime, res
         )
     wanted = body.read(wire.SessionOptions)
     options = AdaptOptions(wanted.model, wanted.steps, wanted.scope)
-    session, spent = await runtime.create_session(tenant, body.support, options, name=wanted.name, ttl_seconds=wanted.ttl_seconds)
+    session, spent = await runtime.create_session(caller, body.support, options, name=wanted.name, ttl_seconds=wanted.ttl_seconds)
     response.headers["Location"] = f"/v1/sessions/{session.id}"
     return answers.adapted_session(session, spent)
 

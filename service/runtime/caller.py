@@ -1,0 +1,23 @@
+"""Who asks, and how long they wait."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+
+async def always_there() -> None:
+    """Say nothing: this caller waits until it is answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One request's sender.
+
+    Attributes:
+        tenant: whose sessions it sees, and whose turn its work takes.
+        deadline: when it stops waiting, in seconds of `time.monotonic`; None waits for ever.
+        still_there: raises when the caller has hung up.
+    """
+
+    tenant: str
+    deadline: float | None = None
+    still_there: Callable[[], Awaitable[None]] = always_there
