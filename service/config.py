@@ -20,6 +20,12 @@ class Settings(BaseSettings):
     torch_threads: int = Field(default=0, ge=0, description="threads of a CPU computation; 0 is all cores but one")
     session_ttl_seconds: float = Field(default=3600, gt=0, le=7 * 24 * 3600, description="lifetime of a session that names none")
     session_budget_bytes: int = Field(default=2**30, ge=2**20, description="memory for sessions")
+    arena_bytes: int = Field(
+        default=2**30, ge=2**20, description="memory on the device for the heads of sessions in use, for each length of an embedding"
+    )
+    batch_wait_ms: float = Field(
+        default=1.0, ge=0, le=1000, allow_inf_nan=False, description="how long the idle device waits for requests that are being decoded"
+    )
     queue_items: int = Field(default=20_000, ge=1, description="inputs that may wait for the device")
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024, description="largest request")
     max_image_pixels: int = Field(default=16_000_000, ge=1, description="largest image, before it is decoded")

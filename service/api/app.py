@@ -1,10 +1,11 @@
 """The one wiring file: settings in, an application out."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+import torch
 from fastapi import FastAPI
 
 from service.api.documentation import PROBLEM
@@ -12,12 +13,14 @@ from service.api.problems import install_problem_handlers
 from service.api.routes import health, models, predictions, sessions
 from service.api.trace import TraceMiddleware
 from service.config import Settings
+from service.runtime.batching import Policy
 from service.runtime.catalog import load_catalog
 from service.runtime.decoding import DecodePool
 from service.runtime.device import claim_device
 from service.runtime.engine import Engine
 from service.runtime.limits import Limits
 from service.runtime.runtime import Runtime
+from service.runtime.warm_up import warm_up
 from service.runtime.worker import DeviceWorker
 from service.sessions.memory import MemoryStore
 
@@ -33,7 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
     runtime = Runtime(
         catalog=load_catalog(settings.model_store, device=device, default=settings.default_model),
         store=MemoryStore(budget_bytes=settings.session_budget_bytes, clock=_now),
-        worker=DeviceWorker(Engine(device), queue_items=settings.queue_items, coming=decoding.busy),
+        worker=_worker(settings, device, coming=decoding.busy),
         decoding=decoding,
         limits=_limits(settings),
         clock=_now,
@@ -43,6 +46,8 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with runtime.decoding, runtime.worker:
+            for served in runtime.catalog.served:
+                await warm_up(served, runtime.worker)
             app.state.ready = True
             yield
             app.state.ready = False
@@ -60,6 +65,12 @@ def create_app(settings: Settings) -> FastAPI:
     for routes in (models, sessions, predictions, health):
         app.include_router(routes.router)
     return app
+
+
+def _worker(settings: Settings, device: torch.device, *, coming: Callable[[], bool]) -> DeviceWorker:
+    engine = Engine(device, arena_bytes=settings.arena_bytes)
+    policy = Policy(wait_seconds=settings.batch_wait_ms / 1000)
+    return DeviceWorker(engine, queue_items=settings.queue_items, policy=policy, coming=coming)
 
 
 def _limits(settings: Settings) -> Limits:

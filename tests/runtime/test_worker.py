@@ -1,5 +1,6 @@
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 
@@ -7,8 +8,16 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 
-from service.errors import AdaptationDivergedError, DrainingError, QueueFullError
+from service.errors import (
+    AdaptationDivergedError,
+    DeadlineError,
+    DeviceMemoryError,
+    DrainingError,
+    QueueFullError,
+    UnusableVectorError,
+)
 from service.learner.meta_model import MetaModel, predict
+from service.runtime.batching import Policy
 from service.runtime.caller import Caller
 from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
 from service.runtime.ranking import Ranked
@@ -215,3 +224,85 @@ def test_waiting_and_computing_are_timed_apart(gated: tuple[DeviceWorker, GatedE
     done = waiting.result(LONG)
     assert done.queue_ms >= 50
     assert done.compute_ms > 0
+
+
+def test_work_past_its_deadline_is_refused_and_costs_no_device_time(gated: tuple[DeviceWorker, GatedEngine]) -> None:
+    worker, engine = gated
+    tasks = [known(HEAD, seed) for seed in range(2)]
+    occupy(worker, engine)
+    late = worker.predict(HEAD, tasks[0], replace(ANN, deadline=time.monotonic() + 0.01))
+    in_time = worker.predict(HEAD, tasks[1], replace(ANN, deadline=time.monotonic() + LONG))
+    threading.Event().wait(0.02)
+    engine.gate.set()
+    with pytest.raises(DeadlineError, match=r"waited 0\.\d+ s"):
+        late.result(LONG)
+    assert_right(in_time.result(LONG), HEAD, tasks[1])
+    assert engine.batches == [1, 1]
+
+
+class CrampedEngine(GatedEngine):
+    """A device that holds so many tasks at once, and no more."""
+
+    def __init__(self, tasks: int, error: Exception) -> None:
+        super().__init__(CPU)
+        self._most, self._error = tasks, error
+
+    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked | UnusableVectorError]:
+        found = super().predict(model, tasks)
+        if len(tasks) > self._most:
+            raise self._error
+        return found
+
+
+OUT_OF_MEMORY = [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+def test_a_batch_too_large_for_the_device_is_computed_in_halves(error: Exception) -> None:
+    engine = CrampedEngine(3, error)
+    tasks = [known(HEAD, seed) for seed in range(8)]
+    with DeviceWorker(engine, queue_items=100) as worker:
+        occupy(worker, engine)
+        waiting = [worker.predict(HEAD, task, ANN) for task in tasks]
+        engine.gate.set()
+        for done, task in zip(waiting, tasks, strict=True):
+            assert_right(done.result(LONG), HEAD, task)
+    assert engine.batches == [1, 8, 4, 2, 2, 4, 2, 2]
+
+
+def test_one_request_too_large_for_the_device_is_told_so_and_the_worker_lives_on() -> None:
+    engine = CrampedEngine(0, OUT_OF_MEMORY[0])
+    engine.gate.set()
+    with DeviceWorker(engine, queue_items=100) as worker:
+        with pytest.raises(DeviceMemoryError, match=r"3 inputs at once .* send them in parts"):
+            worker.predict(HEAD, known(HEAD, 1), ANN).result(LONG)
+        engine._most = 1
+        assert_right(worker.predict(HEAD, known(HEAD, 1), ANN).result(LONG), HEAD, known(HEAD, 1))
+
+
+def test_a_tenant_with_few_requests_is_not_kept_waiting_by_one_with_many() -> None:
+    """Bob asks last, behind forty of Ann's; he is in the very next batch."""
+    engine = GatedEngine(CPU)
+    with DeviceWorker(engine, queue_items=1000, policy=Policy(max_items=12, quantum=3)) as worker:
+        occupy(worker, engine)
+        task = known(HEAD, 1)
+        many = [worker.predict(HEAD, task, ANN) for _ in range(40)]
+        few = worker.predict(HEAD, task, Caller("bob"))
+        order: list[str] = []
+        few.add_done_callback(lambda _: order.append("bob"))
+        for each in many:
+            each.add_done_callback(lambda _: order.append("ann"))
+        engine.gate.set()
+        for each in (*many, few):
+            each.result(LONG)
+    assert order.index("bob") < 4
+
+
+def test_the_device_waits_a_little_for_work_that_is_coming() -> None:
+    engine = GatedEngine(CPU)
+    engine.gate.set()
+    with DeviceWorker(engine, queue_items=100, policy=Policy(wait_seconds=0.2), coming=lambda: True) as worker:
+        first, second = (worker.predict(HEAD, known(HEAD, seed), ANN) for seed in (1, 2))
+        assert first.result(LONG).queue_ms >= 150
+        second.result(LONG)
+    assert engine.batches == [2]
