@@ -9,7 +9,7 @@ PORT :=
 CONFIG := configs/omniglot.toml
 ARGS :=
 
-.PHONY: help install serve train test check format constraints
+.PHONY: help install serve train test storm check format constraints
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ train: $(INSTALLED) ## meta-train [CONFIG=configs/omniglot.toml ARGS=--resume]
 
 test: $(INSTALLED) ## run the tests [ARGS="-k readme"]
 	@$(BIN)/python -m pytest $(ARGS)
+
+storm: $(INSTALLED) ## check every answer of many callers for five minutes [ARGS="--seconds 60 --seed 7"]
+	@$(BIN)/python -m tests.runtime.storm $(ARGS)
 
 check: $(INSTALLED) ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .
