@@ -13,6 +13,8 @@ def leave_one_out_accuracies(batch: TaskBatch) -> list[float | None]:
     """
     shots = batch.of_own_class(batch.shots)
     counted = shots > 1
+    if not bool(counted.any()):
+        return [None] * len(batch.ways)
     farther = 1 + batch.targets / (shots - 1).clamp(min=1).unsqueeze(2)
     distances = (torch.cdist(batch.embeddings, batch.centres()) * farther).masked_fill(batch.absent.unsqueeze(1), torch.inf)
     right = (distances.argmin(dim=2) == batch.labels) & counted

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from service.learner.episodes import Support
 
@@ -33,8 +34,10 @@ class TaskBatch:
         """Put support sets, their inputs embeddings [N_t, D], side by side."""
         ways, device = [support.way for support in supports], supports[0].inputs.device
         sizes = torch.tensor([len(support.labels) for support in supports], device=device)
-        labels = torch.nn.utils.rnn.pad_sequence([support.labels for support in supports], batch_first=True)
-        embeddings = torch.nn.utils.rnn.pad_sequence([support.inputs for support in supports], batch_first=True)
+        labels, embeddings = (
+            _side_by_side([support.labels for support in supports]),
+            _side_by_side([support.inputs for support in supports]),
+        )
         own = torch.arange(labels.shape[1], device=device) < sizes.unsqueeze(1)
         absent = torch.arange(max(ways), device=device) >= torch.tensor(ways, device=device).unsqueeze(1)
         targets = F.one_hot(labels, max(ways)).to(embeddings.dtype) * own.unsqueeze(2)
@@ -57,3 +60,9 @@ class TaskBatch:
     def centres(self) -> Tensor:
         """Give the prototypes, zeros for absent classes: [T, W, D] (Snell et al. 2017, arXiv:1703.05175)."""
         return torch.bmm(self.targets.mT, self.embeddings) / self.shots.unsqueeze(2)
+
+
+def _side_by_side(values: Sequence[Tensor]) -> Tensor:
+    """Put tensors [N_t, ...] side by side, zeros after the shorter ones: [T, N, ...]."""
+    alike = all(len(each) == len(values[0]) for each in values)
+    return torch.stack(list(values)) if alike else pad_sequence(list(values), batch_first=True)

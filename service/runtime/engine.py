@@ -82,12 +82,7 @@ class Engine:
     def adapt(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt one meta-model to several support sets; one that diverges is an error in its place."""
         embedded = self._embed(model, [task.support.inputs for task in tasks], views=model.recipe.views)
-        seen = [self._seen(task, rows) for task, rows in zip(tasks, embedded, strict=True)]
-        # An example is left out with all its views: their mean stands for it, as it does in a prototype.
-        means = [self._seen(task, rows.mean(dim=0, keepdim=True)) for task, rows in zip(tasks, embedded, strict=True)]
-        judged = in_buckets(_leave_one_out, means, _extent)
-        adapted = self._adapt_bodies(model, tasks) if model.recipe.moves_body else in_buckets(partial(_adapt_heads, model), seen, _extent)
-        return [_fitted(*each) for each in zip(adapted, judged, strict=True)]
+        return in_buckets(partial(self._fit, model), list(zip(tasks, embedded, strict=True)), _extent)
 
     @torch.no_grad()
     def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked | UnusableVectorError]:
@@ -98,13 +93,21 @@ class Engine:
             embedded = [rows[0] for rows in self._embed(model, [task.queries for task in tasks])]
         return in_buckets(partial(self._rank, model), list(zip(tasks, embedded, strict=True)), _asked_extent)
 
-    def _seen(self, task: AdaptTask, embedded: Tensor) -> tuple[Support, int]:
-        """Put embeddings [views, N, D] in the place of a task's inputs."""
-        labels = task.support.labels.to(self._device).repeat(len(embedded))
-        return Support(embedded.flatten(0, 1), labels, task.support.way), task.steps
+    def _fit(self, model: MetaModel, embedded: Sequence[tuple[AdaptTask, Tensor]]) -> list[Fitted | AdaptationDivergedError]:
+        """Adapt to tasks and their embeddings [views, N, D]."""
+        # An example is left out with all its views: their mean stands for it, as it does in a prototype.
+        examples = TaskBatch.of([self._support(task, rows.mean(dim=0, keepdim=True)) for task, rows in embedded])
+        if model.recipe.moves_body:
+            adapted = [adapt(model, self._here(task.support), task.steps) for task, _ in embedded]
+        else:
+            seen = examples if model.recipe.views == 1 else TaskBatch.of([self._support(task, rows) for task, rows in embedded])
+            adapted = adapt_heads(model.params, model.recipe, seen, [task.steps for task, _ in embedded])
+        return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(examples), strict=True)]
 
-    def _adapt_bodies(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Adapted]:
-        return [adapt(model, self._here(task.support), task.steps) for task in tasks]
+    def _support(self, task: AdaptTask, embedded: Tensor) -> Support:
+        """Put embeddings [views, N, D] in the place of a task's inputs, view by view."""
+        labels = task.support.labels.to(self._device)
+        return Support(embedded.flatten(0, 1), labels.repeat(len(embedded)) if len(embedded) > 1 else labels, task.support.way)
 
     def _here(self, support: Support) -> Support:
         return replace(support, inputs=support.inputs.to(self._device), labels=support.labels.to(self._device))
@@ -140,9 +143,9 @@ def _moved(model: MetaModel, task: PredictTask) -> MetaModel:
     return replace(model, params={**model.params, **task.params})
 
 
-def _extent(task: tuple[Support, int]) -> tuple[int, int]:
-    support, _ = task
-    return len(support.labels), support.way
+def _extent(embedded: tuple[AdaptTask, Tensor]) -> tuple[int, int]:
+    task, _ = embedded
+    return len(task.support.labels), task.support.way
 
 
 def _asked_extent(asked: tuple[PredictTask, Tensor]) -> tuple[int, int]:
@@ -150,17 +153,10 @@ def _asked_extent(asked: tuple[PredictTask, Tensor]) -> tuple[int, int]:
     return len(embedded), len(task.params["head.bias"])
 
 
-def _leave_one_out(tasks: Sequence[tuple[Support, int]]) -> list[float | None]:
-    return leave_one_out_accuracies(TaskBatch.of([support for support, _ in tasks]))
-
-
-def _adapt_heads(model: MetaModel, tasks: Sequence[tuple[Support, int]]) -> list[Adapted]:
-    return adapt_heads(model.params, model.recipe, TaskBatch.of([support for support, _ in tasks]), [steps for _, steps in tasks])
-
-
 def _fitted(adapted: Adapted, leave_one_out: float | None) -> Fitted | AdaptationDivergedError:
-    finite = all(map(math.isfinite, adapted.losses)) and all(bool(value.isfinite().all()) for value in adapted.params.values())
-    if not finite:
+    # The last loss is that of the adapted weights, and every class has a part in it; a body may hide infinities behind rectifiers.
+    body = [value for name, value in adapted.params.items() if not name.startswith("head.")]
+    if not all(map(math.isfinite, adapted.losses)) or not all(bool(value.isfinite().all()) for value in body):
         return AdaptationDivergedError(
             "the support loss became NaN or infinite, so no session was made; ask for fewer steps", field="steps"
         )

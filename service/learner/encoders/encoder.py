@@ -70,7 +70,7 @@ def normalised(norm: Norm, layer: str, params: Params, values: Tensor, *, normal
 
 def activate(kind: Activation, values: Tensor) -> Tensor:
     """Apply the non-linearity; `softplus` is the smooth one, for finite differences."""
-    return F.relu(values) if kind == "relu" else F.softplus(values, beta=4)
+    return F.relu(values, inplace=True) if kind == "relu" else F.softplus(values, beta=4)
 
 
 def he_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:

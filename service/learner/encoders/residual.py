@@ -86,7 +86,7 @@ class Residual:
     def __call__(self, params: Params, inputs: Tensor, normalise: Normalise) -> Tensor:
         # Channels last: what the CPU's convolutions read fastest; the values are the same.
         values = as_shares(inputs, params[f"{STEM}conv.weight"]).contiguous(memory_format=torch.channels_last)
-        values = F.relu(self._convolved(STEM, params, values, normalise, stride=2))
+        values = F.relu(self._convolved(STEM, params, values, normalise, stride=2), inplace=True)
         for block in self._blocks:
             values = self._block(block, params, values, normalise)
         return F.linear(values.flatten(1), params[f"{PROJECTION}weight"])
@@ -94,8 +94,8 @@ class Residual:
     def _block(self, block: str, params: Params, values: Tensor, normalise: Normalise) -> Tensor:
         stride = 1 if block == self._blocks[0] else 2
         shortcut = values if stride == 1 else self._convolved(f"{block}shortcut.", params, values, normalise, stride=stride)
-        values = F.relu(self._convolved(f"{block}first.", params, values, normalise, stride=stride))
-        return F.relu(self._convolved(f"{block}second.", params, values, normalise, stride=1) + shortcut)
+        values = F.relu(self._convolved(f"{block}first.", params, values, normalise, stride=stride), inplace=True)
+        return F.relu(self._convolved(f"{block}second.", params, values, normalise, stride=1) + shortcut, inplace=True)
 
     def _convolved(self, layer: str, params: Params, values: Tensor, normalise: Normalise, *, stride: int) -> Tensor:
         # A bias is there once the norm has been folded into the convolution.
