@@ -1,5 +1,6 @@
 """The one wiring file: settings in, an application out."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from service.api.trace import TraceMiddleware
 from service.config import Settings
 from service.runtime.batching import Policy
 from service.runtime.catalog import load_catalog
+from service.runtime.cores import UNPINNED, Cores, pin_this_thread, split_cores
 from service.runtime.decoding import DecodePool
 from service.runtime.device import claim_device
 from service.runtime.engine import Engine
@@ -32,11 +34,11 @@ def create_app(settings: Settings) -> FastAPI:
         DeviceError: the device is not there.
     """
     device = claim_device(settings.device, threads=settings.torch_threads)
-    decoding = DecodePool()
+    decoding, cores = DecodePool(), split_cores() if settings.pin_cores and device.type == "cpu" else UNPINNED
     runtime = Runtime(
         catalog=load_catalog(settings.model_store, device=device, default=settings.default_model),
         store=MemoryStore(budget_bytes=settings.session_budget_bytes, clock=_now),
-        worker=_worker(settings, device, coming=decoding.busy),
+        worker=_worker(settings, device, coming=decoding.busy, cores=cores),
         decoding=decoding,
         limits=_limits(settings),
         clock=_now,
@@ -45,6 +47,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        pin_this_thread(cores.loop)
+        runtime.worker.deliver_through(asyncio.get_running_loop().call_soon_threadsafe)
         with runtime.decoding, runtime.worker:
             for served in runtime.catalog.served:
                 await warm_up(served, runtime.worker)
@@ -67,10 +71,10 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _worker(settings: Settings, device: torch.device, *, coming: Callable[[], bool]) -> DeviceWorker:
+def _worker(settings: Settings, device: torch.device, *, coming: Callable[[], bool], cores: Cores) -> DeviceWorker:
     engine = Engine(device, arena_bytes=settings.arena_bytes)
     policy = Policy(wait_seconds=settings.batch_wait_ms / 1000)
-    return DeviceWorker(engine, queue_items=settings.queue_items, policy=policy, coming=coming)
+    return DeviceWorker(engine, queue_items=settings.queue_items, policy=policy, coming=coming, cores=cores.device)
 
 
 def _limits(settings: Settings) -> Limits:

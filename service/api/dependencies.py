@@ -10,13 +10,13 @@ from service.runtime.caller import Caller
 from service.runtime.runtime import Runtime
 
 
-def runtime_of(request: Request) -> Runtime:
+async def runtime_of(request: Request) -> Runtime:
     """Give the runtime that the application was started with."""
     runtime: Runtime = request.app.state.runtime
     return runtime
 
 
-def tenant_of(request: Request) -> str:  # noqa: ARG001 - an API key in it will decide
+async def tenant_of(request: Request) -> str:  # noqa: ARG001 - an API key in it will decide
     """Give the tenant that a request belongs to; there is one until there are API keys."""
     return "default"
 
@@ -24,7 +24,7 @@ def tenant_of(request: Request) -> str:  # noqa: ARG001 - an API key in it will 
 Tenant = Annotated[str, Depends(tenant_of)]
 
 
-def caller_of(
+async def caller_of(
     request: Request,
     tenant: Tenant,
     request_timeout_ms: Annotated[

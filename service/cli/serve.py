@@ -102,7 +102,7 @@ def _configure_logs() -> None:
     last: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     if sys.stderr.isatty():
         last = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-    structlog.configure(processors=[*first, *last], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(processors=[*first, *last], logger_factory=structlog.WriteLoggerFactory(sys.stderr))
     # What libraries log takes the same form.
     handler = logging.StreamHandler(sys.stderr)
     clean = structlog.stdlib.ProcessorFormatter.remove_processors_meta

@@ -60,7 +60,7 @@ def patience(queue: Sequence[Waiting], *, coming: bool, now: float, policy: Poli
 
     It never waits when nothing is coming, when a batch is full, or when the oldest has waited long enough.
     """
-    if not coming or sum(work.items for work in queue) >= policy.max_items:
+    if not queue or not coming or sum(work.items for work in queue) >= policy.max_items:
         return 0.0
     return max(0.0, min(work.submitted for work in queue) + policy.wait_seconds - now)
 

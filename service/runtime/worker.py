@@ -2,10 +2,11 @@
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import structlog
@@ -14,6 +15,7 @@ from service.errors import DeadlineError, DeviceMemoryError, DrainingError, Queu
 from service.learner.meta_model import MetaModel
 from service.runtime.batching import Policy, is_late, next_batch, patience
 from service.runtime.caller import Caller
+from service.runtime.cores import pin_this_thread
 from service.runtime.device import is_out_of_memory
 from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
 from service.runtime.ranking import Ranked
@@ -68,15 +70,24 @@ class DeviceWorker:
         queue_items: inputs that may wait.
         policy: how batches are made.
         coming: says whether work is about to be submitted, so that waiting for it may pay.
+        cores: where the thread runs; anywhere when empty.
     """
 
     def __init__(
-        self, engine: Engine, *, queue_items: int, policy: Policy | None = None, coming: Callable[[], bool] = lambda: False
+        self,
+        engine: Engine,
+        *,
+        queue_items: int,
+        policy: Policy | None = None,
+        coming: Callable[[], bool] = lambda: False,
+        cores: Set[int] = frozenset(),
     ) -> None:
         self._engine = engine
         self._queue_items = queue_items
         self._policy = policy or Policy()
         self._coming = coming
+        self._cores = cores
+        self._deliver: Callable[[Callable[[], object]], object] = lambda answers: answers()
         self._queue: list[_Work] = []
         self._credit: Mapping[str, int] = {}
         self._admitted = 0
@@ -92,6 +103,10 @@ class DeviceWorker:
     def __exit__(self, *_: object) -> None:
         self.drain()
         self._thread.join()
+
+    def deliver_through(self, call: Callable[[Callable[[], object]], object]) -> None:
+        """Let answers be given by what `call` calls, a whole batch at once: an event loop is then woken once for all of them."""
+        self._deliver = call
 
     def drain(self) -> None:
         """Take no new work; what was admitted is finished."""
@@ -123,7 +138,8 @@ class DeviceWorker:
         finally:
             with self._changed:
                 self._admitted -= items
-                self._changed.notify_all()
+                if self._draining:
+                    self._changed.notify_all()
 
     def adapt(self, model: MetaModel, task: AdaptTask, caller: Caller) -> "Future[Done[Fitted]]":
         """Queue a support set; the future fails with AdaptationDivergedError when the loss does, DeadlineError when it waited too long."""
@@ -141,23 +157,27 @@ class DeviceWorker:
         return work.future
 
     def _run(self) -> None:
+        pin_this_thread(self._cores)
         while batch := self._take():
             self._compute(batch)
 
     def _take(self) -> list[_Work]:
         """Wait for work and take a batch of it; empty when there is nothing left to come."""
-        with self._changed:
-            while True:
-                self._changed.wait_for(lambda: self._queue or (self._draining and not self._admitted))
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._finished)
                 now = time.monotonic()
                 self._drop_late(now)
-                wait = patience(self._queue, coming=self._coming(), now=now, policy=self._policy) if self._queue else 0.0
-                if wait:
-                    self._changed.wait(wait)
-                elif batch := self._next_batch():
+                wait = patience(self._queue, coming=self._coming(), now=now, policy=self._policy)
+                batch = [] if wait else self._next_batch()
+                if batch or self._finished:
                     return batch
-                elif self._draining and not self._admitted:
-                    return []
+            # Asleep, and not woken by each of those it waits for.
+            time.sleep(wait)
+
+    @property
+    def _finished(self) -> bool:
+        return self._draining and not self._queue and not self._admitted
 
     def _drop_late(self, now: float) -> None:
         for work in [work for work in self._queue if is_late(work, now)]:
@@ -185,8 +205,7 @@ class DeviceWorker:
             return
         spent = time.monotonic() - began
         self._items_per_second = 0.9 * self._items_per_second + 0.1 * sum(work.items for work in batch) / max(spent, 1e-6)
-        for work, result in zip(batch, results, strict=True):
-            _answer(work, result, queue_ms=1000 * (began - work.submitted), compute_ms=1000 * spent)
+        self._deliver(partial(_answer, batch, results, began=began, spent=spent))
 
     def _compute_apart(self, batch: Sequence[_Work], error: Exception) -> None:
         """Compute in halves what needs more memory than there is, and one by one what fails otherwise."""
@@ -210,8 +229,10 @@ class DeviceWorker:
         return self._engine.adapt(model, adapts) if adapts else self._engine.predict(model, predicts)
 
 
-def _answer(work: _Work, result: object, *, queue_ms: float, compute_ms: float) -> None:
-    if isinstance(result, ServiceError):
-        work.future.set_exception(result)
-    else:
-        work.future.set_result(Done(result, queue_ms, compute_ms))
+def _answer(batch: Sequence[_Work], results: Sequence[object], *, began: float, spent: float) -> None:
+    """Give everybody their result; times are in seconds."""
+    for work, result in zip(batch, results, strict=True):
+        if isinstance(result, ServiceError):
+            work.future.set_exception(result)
+        else:
+            work.future.set_result(Done(result, queue_ms=1000 * (began - work.submitted), compute_ms=1000 * spent))

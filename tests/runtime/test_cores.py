@@ -1,0 +1,48 @@
+import os
+import threading
+
+import pytest
+
+from service.runtime.cores import UNPINNED, pin_this_thread, split_cores
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot pin threads to cores")
+
+
+def allowed(monkeypatch: pytest.MonkeyPatch, cores: set[int], pid: int = 0) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
+    monkeypatch.setattr(os, "getpid", lambda: pid)
+
+
+def test_the_event_loop_has_one_core_and_the_device_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed(monkeypatch, {2, 3, 5, 7}, pid=101)
+    cores = split_cores()
+    assert (cores.loop, cores.device) == ({3}, {2, 5, 7})
+
+
+def test_servers_side_by_side_choose_different_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = []
+    for pid in range(4):
+        allowed(monkeypatch, {0, 1, 2, 3}, pid)
+        chosen.append(split_cores().loop)
+    assert chosen == [{0}, {1}, {2}, {3}]
+
+
+def test_a_single_core_is_not_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed(monkeypatch, {4})
+    assert split_cores() == UNPINNED
+
+
+def test_only_the_calling_thread_is_pinned() -> None:
+    before, found = os.sched_getaffinity(0), []
+
+    def pinned() -> None:
+        pin_this_thread({min(before)})
+        found.append(os.sched_getaffinity(0))
+        pin_this_thread(frozenset())
+        found.append(os.sched_getaffinity(0))
+
+    thread = threading.Thread(target=pinned)
+    thread.start()
+    thread.join()
+    assert found == [{min(before)}, {min(before)}]
+    assert os.sched_getaffinity(0) == before
