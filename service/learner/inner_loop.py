@@ -43,8 +43,16 @@ class Start:
         return cross_entropy(self.logits(moved, self.features), self.labels, self.weights)
 
 
-def inner_loop(start: Start, *, order: Order = 0) -> Iterator[Params]:
-    """Yield the moved parameters after each inner step, without end; the caller stops.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The moved parameters after an inner step, and the support loss before it, a scalar without a graph."""
+
+    moved: Params
+    loss_before: Tensor
+
+
+def inner_loop(start: Start, *, order: Order = 0) -> Iterator[Step]:
+    """Yield inner steps, without end; the caller stops.
 
     Plain gradient descent on the class-balanced support loss. `order` says how the result depends on the start:
     2 differentiates through every step (MAML), 1 takes the steps as constants (FOMAML), 0 cuts the graph (serving).
@@ -55,9 +63,10 @@ def inner_loop(start: Start, *, order: Order = 0) -> Iterator[Params]:
     for _ in itertools.count():
         with torch.enable_grad():
             moved = trainable(moved) if order == 0 else separate(moved)
-            slopes = gradients(start.loss(moved), moved, create_graph=order == 2)
+            loss = start.loss(moved)
+            slopes = gradients(loss, moved, create_graph=order == 2)
             moved = {name: value - start.step_sizes[name] * slopes[name] for name, value in moved.items()}
-        yield moved
+        yield Step(moved, loss.detach())
 
 
 def step_sizes(params: Params, recipe: Recipe, names: list[str]) -> dict[str, Tensor]:

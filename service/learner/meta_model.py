@@ -96,8 +96,7 @@ def head_start(params: Params, recipe: Recipe, support: Support) -> Start:
 
 def body_start(encoder: Encoder, recipe: Recipe, params: Params, encode: Encode, support: Support) -> Start:
     """Begin a task whose inner loop moves encoder parameters; `encode` maps (parameters, inputs) to embeddings."""
-    embeddings = encode(params, support.inputs)
-    head = heads.initial_head(params, recipe, heads.prototypes(embeddings, support.labels, support.way))
+    head = heads.initial_head(params, recipe, _centres(encoder, recipe, params, encode, support))
     body = under(params, moved_blocks(encoder, recipe.scope))
     moved, fixed = (body, head) if recipe.scope == "body" else ({**body, **head}, {})
     factor = heads.scale(params)
@@ -111,10 +110,17 @@ def body_start(encoder: Encoder, recipe: Recipe, params: Params, encode: Encode,
         fixed=fixed,
         features=support.inputs,
         labels=support.labels,
-        weights=balanced_weights(support.labels, support.way).to(embeddings.dtype),
+        weights=balanced_weights(support.labels, support.way).to(head["head.bias"].dtype),
         logits=logits,
         step_sizes=step_sizes(params, recipe, list(moved)),
     )
+
+
+def _centres(encoder: Encoder, recipe: Recipe, params: Params, encode: Encode, support: Support) -> Tensor:
+    """Give the prototypes of a support set of inputs, [way, D]; zeros, of their shape, for a head that does not start from them."""
+    if recipe.head == "prototype":
+        return heads.prototypes(encode(params, support.inputs), support.labels, support.way)
+    return next(iter(params.values())).new_zeros(support.way, encoder.embedding)
 
 
 def begin(model: MetaModel, support: Support) -> Start:
@@ -130,9 +136,10 @@ def adapt(model: MetaModel, support: Support, steps: int) -> Adapted:
     """Take inner steps on one support set; the reference that every faster path must equal."""
     with torch.no_grad():
         start = begin(model, support)
-        trail = [start.moved, *itertools.islice(inner_loop(start), steps)]
-        losses = [float(start.loss(moved)) for moved in trail]
-    return Adapted(detached({**start.fixed, **trail[-1]}), tuple(losses))
+        trail = list(itertools.islice(inner_loop(start), steps))
+        moved = trail[-1].moved if trail else start.moved
+        losses = [*(float(step.loss_before) for step in trail), float(start.loss(moved))]
+    return Adapted(detached({**start.fixed, **moved}), tuple(losses))
 
 
 def predict(model: MetaModel, adapted: Params, queries: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ class QueryGradient:
 
     def _ask(self, start: Start, episode: Episode, steps: int) -> tuple[Tensor, Tensor]:
         """Take the inner steps; give the query loss, and the query accuracy after the last step."""
-        trail = [start.moved, *itertools.islice(inner_loop(start, order=self.order), steps)]
+        trail = [start.moved, *(step.moved for step in itertools.islice(inner_loop(start, order=self.order), steps))]
         logits = [start.logits(trail[index], episode.queries) for index in self._judged(steps)]
         weights = torch.full_like(logits[0][:, 0], 1 / len(episode.queries))
         loss = torch.stack([losses.cross_entropy(each, episode.query_labels, weights) for each in logits]).mean()

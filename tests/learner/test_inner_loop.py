@@ -44,15 +44,23 @@ def by_hand(start: Start, steps: int) -> tuple[Tensor, Tensor]:
 def test_every_step_is_gradient_descent_in_closed_form(order: Order, steps: int, generator: torch.Generator) -> None:
     start = head_task(generator, requires_grad=True)
     trail = list(itertools.islice(inner_loop(start, order=order), steps))
-    for count, moved in enumerate(trail, start=1):
+    for count, step in enumerate(trail, start=1):
         weight, bias = by_hand(start, count)
-        assert distance(moved["head.weight"], weight) < 1e-6
-        assert distance(moved["head.bias"], bias) < 1e-6
+        assert distance(step.moved["head.weight"], weight) < 1e-6
+        assert distance(step.moved["head.bias"], bias) < 1e-6
+
+
+def test_every_step_tells_the_loss_it_started_from(generator: torch.Generator) -> None:
+    start = head_task(generator, requires_grad=True)
+    first, second = itertools.islice(inner_loop(start, order=2), 2)
+    assert first.loss_before.item() == pytest.approx(start.loss(start.moved).item())
+    assert second.loss_before.item() == pytest.approx(start.loss(first.moved).item())
+    assert not second.loss_before.requires_grad
 
 
 def test_serving_cuts_the_graph_and_training_keeps_it(generator: torch.Generator) -> None:
     start = head_task(generator, requires_grad=True)
-    served, *trained = [next(inner_loop(start, order=order)) for order in (0, 1, 2)]
+    served, *trained = [next(inner_loop(start, order=order)).moved for order in (0, 1, 2)]
     (served_slope,) = torch.autograd.grad(start.loss(served), start.moved["head.bias"], allow_unused=True)
     assert served_slope is None
     for moved in trained:
@@ -62,7 +70,7 @@ def test_serving_cuts_the_graph_and_training_keeps_it(generator: torch.Generator
 
 def test_the_first_order_treats_the_steps_as_constants(generator: torch.Generator) -> None:
     start = head_task(generator, requires_grad=True)
-    moved = list(itertools.islice(inner_loop(start, order=1), 3))[-1]
+    moved = list(itertools.islice(inner_loop(start, order=1), 3))[-1].moved
     slopes = torch.autograd.grad(moved["head.weight"].sum(), start.moved["head.weight"])
     assert torch.equal(slopes[0], torch.ones(3, 4))
 
@@ -70,7 +78,7 @@ def test_the_first_order_treats_the_steps_as_constants(generator: torch.Generato
 def test_serving_works_where_gradients_are_off(generator: torch.Generator) -> None:
     start = head_task(generator)
     with torch.no_grad():
-        moved = next(inner_loop(start))
+        moved = next(inner_loop(start)).moved
     assert distance(moved["head.weight"], by_hand(start, 1)[0]) < 1e-6
 
 
