@@ -7,6 +7,8 @@ share every product. A test holds the result equal to the inner loop, one task a
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from service.learner import heads
 from service.learner.inner_loop import step_sizes
@@ -26,26 +28,36 @@ def adapt_heads(params: Params, recipe: Recipe, batch: TaskBatch, steps: Sequenc
         steps: inner steps of each task.
     """
     factor = heads.scale(params).to(batch.embeddings)
+    # With a one at the end of every embedding the bias is the last number of its row, and moves by its own step size.
+    seen = F.pad(batch.embeddings, (0, 1), value=1)
     rates = step_sizes(params, recipe, ["head.weight", "head.bias"])
-    head = heads.initial_head(params, recipe, batch.centres())
-    weights, budget, longest = batch.weights(), torch.tensor(steps, device=batch.embeddings.device), max(steps)
-    trail = []
+    sizes = F.pad(rates["head.weight"].expand(seen.shape[2] - 1), (0, 1), value=float(rates["head.bias"])).to(seen)
+    rows, weights = heads.rows(heads.initial_head(params, recipe, batch.centres())), batch.weights()
+    scaled, counted = factor * seen, factor * weights.unsqueeze(2) * seen
+    present = torch.zeros_like(batch.absent, dtype=seen.dtype).masked_fill(batch.absent, -torch.inf).unsqueeze(1)
+    trail, longest, budget = [], max(steps), torch.tensor(steps, device=seen.device).view(-1, 1, 1)
     for step in range(longest + 1):
-        log_share = heads.logits(head, batch.embeddings, factor).masked_fill(batch.absent.unsqueeze(1), -torch.inf).log_softmax(dim=2)
-        trail.append(-(weights * log_share.gather(2, batch.labels.unsqueeze(2)).squeeze(2)).sum(dim=1))
+        trail.append(torch.baddbmm(present, scaled, rows.mT).log_softmax(dim=2))
         if step < longest:
-            active = (step < budget).unsqueeze(1)
-            slopes = (log_share.exp() - batch.targets) * (factor * weights * active).unsqueeze(2)
-            head = {
-                "head.weight": head["head.weight"] - rates["head.weight"] * torch.bmm(slopes.mT, batch.embeddings),
-                "head.bias": head["head.bias"] - rates["head.bias"] * slopes.sum(dim=1),
-            }
-    return _apart(head, torch.stack(trail, dim=1).tolist(), batch.ways, steps)
+            residual = trail[-1].exp() - batch.targets
+            active = residual if step < min(steps) else residual * (step < budget)
+            rows = torch.addcmul(rows, torch.bmm(active.mT, counted), sizes, value=-1)
+    return _apart(rows, _losses(batch, weights, torch.stack(trail)), batch.ways, steps)
 
 
-def _apart(head: Params, losses: list[list[float]], ways: Sequence[int], steps: Sequence[int]) -> list[Adapted]:
+def _losses(batch: TaskBatch, weights: Tensor, log_shares: Tensor) -> list[list[float]]:
+    """Give every task's support loss at each step, from the logarithms of class shares [S, T, N, W]."""
+    own = log_shares.gather(3, batch.labels.expand(len(log_shares), *batch.labels.shape).unsqueeze(3)).squeeze(3)
+    losses: list[list[float]] = (-(weights * own).sum(dim=2)).T.tolist()
+    return losses
+
+
+def _apart(rows: Tensor, losses: list[list[float]], ways: Sequence[int], steps: Sequence[int]) -> list[Adapted]:
     return [
         # Cloned, so that one session does not keep the memory of the whole batch.
-        Adapted({name: rows[task, :way].clone() for name, rows in head.items()}, tuple(losses[task][: steps[task] + 1]))
+        Adapted(
+            {"head.weight": rows[task, :way, :-1].clone(memory_format=torch.contiguous_format), "head.bias": rows[task, :way, -1].clone()},
+            tuple(losses[task][: steps[task] + 1]),
+        )
         for task, way in enumerate(ways)
     ]

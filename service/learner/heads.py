@@ -40,6 +40,11 @@ def initial_head(params: Params, recipe: Recipe, centres: Tensor) -> dict[str, T
     return {"head.weight": torch.zeros_like(centres), "head.bias": torch.zeros_like(centres[..., 0])}
 
 
+def rows(head: Params) -> Tensor:
+    """Write a head as one tensor, a class a row and its bias the last number: [..., way, D + 1]."""
+    return torch.cat([head["head.weight"], head["head.bias"].unsqueeze(-1)], dim=-1)
+
+
 def scale(params: Params) -> Tensor:
     """Give the factor on the logits: learned for a prototype head, constant in the inner loop; one for the others."""
     return params["head.log_scale"].exp() if "head.log_scale" in params else torch.ones(())

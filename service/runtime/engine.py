@@ -21,7 +21,7 @@ from service.learner.task_batch import TaskBatch
 from service.learner.views import view
 from service.runtime.arena import Head, RowArena
 from service.runtime.buckets import in_buckets
-from service.runtime.ranking import Asked, Ranked, head_rows, rank
+from service.runtime.ranking import Asked, Ranked, rank
 from service.sessions.session import digest
 
 # Images that pass the encoder together: about what stays in a CPU's cache; a CUDA device wants to be filled.
@@ -57,7 +57,7 @@ class PredictTask:
     @property
     def head(self) -> Head:
         """The adapted head."""
-        return Head(self.digest, partial(head_rows, self.params))
+        return Head(self.digest, partial(heads.rows, self.params))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Engine:
             self._arenas[length] = RowArena(length, device=self._device, budget_bytes=self._arena_bytes)
         gathered = self._arenas[length].gather([task.head for task in tasks])
         if gathered is None:
-            return pad_sequence([head_rows(task.params) for task in tasks], batch_first=True).to(self._device)
+            return pad_sequence([heads.rows(task.params) for task in tasks], batch_first=True).to(self._device)
         return gathered
 
     def _embed(self, model: MetaModel, groups: Sequence[Tensor], *, views: int = 1) -> list[Tensor]:

@@ -9,7 +9,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from service.errors import UnusableVectorError
 from service.learner import heads
-from service.learner.parameters import Params
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +26,6 @@ class Ranked:
 
     rows: list[list[int]]
     scores: list[list[float]]
-
-
-def head_rows(params: Params) -> Tensor:
-    """Write a head as one tensor: [way, D + 1], the bias last."""
-    return torch.cat([params["head.weight"], params["head.bias"].unsqueeze(1)], dim=1)
 
 
 def rank(asked: Sequence[Asked], rows: Tensor, factor: Tensor) -> list[Ranked | UnusableVectorError]:

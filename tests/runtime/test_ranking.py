@@ -3,7 +3,7 @@ import torch
 
 from service.errors import UnusableVectorError
 from service.learner import heads
-from service.runtime.ranking import Asked, Ranked, head_rows, rank
+from service.runtime.ranking import Asked, Ranked, rank
 
 
 def test_every_request_is_ranked_by_its_own_head(generator: torch.Generator) -> None:
@@ -13,7 +13,7 @@ def test_every_request_is_ranked_by_its_own_head(generator: torch.Generator) -> 
     queries = [torch.randn(count, 6, generator=generator) for count in counts]
     rows = torch.full((3, 4, 7), 1e6)
     for task, own in enumerate(params):
-        rows[task, : ways[task]] = head_rows(own)
+        rows[task, : ways[task]] = heads.rows(own)
     asked = [Asked(each, way, top) for each, way, top in zip(queries, ways, (1, 3, 9), strict=True)]
     for found, own, each in zip(rank(asked, rows, factor), params, asked, strict=True):
         assert isinstance(found, Ranked)
