@@ -9,7 +9,7 @@ PORT :=
 CONFIG := configs/omniglot.toml
 ARGS :=
 
-.PHONY: help install serve train test storm check format constraints
+.PHONY: help install serve train test storm bench check format constraints
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,25 @@ test: $(INSTALLED) ## run the tests [ARGS="-k readme"]
 
 storm: $(INSTALLED) ## check every answer of many callers for five minutes [ARGS="--seconds 60 --seed 7"]
 	@$(BIN)/python -m tests.runtime.storm $(ARGS)
+
+# Twice each: a strided conv4-64, the network of the first papers, and the shipped default.
+bench: $(INSTALLED) benchmarks/.venv/installed benchmarks/.venv-serving/installed ## measure beside peers, about two hours [INNERLOOP_DATA_ROOT=FOLDER]
+	benchmarks/.venv/bin/python -m benchmarks.adaptation omniglot --model-store benchmarks/model_store
+	$(BIN)/python -m benchmarks.serving omniglot --model-store benchmarks/model_store
+	benchmarks/.venv/bin/python -m benchmarks.adaptation omniglot
+	$(BIN)/python -m benchmarks.serving omniglot
+
+benchmarks/.venv/installed: pyproject.toml benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/pip install --quiet "cython<3" "setuptools>=80" wheel
+	CYTHON_FORCE_REGEN=1 benchmarks/.venv/bin/pip install --quiet --no-build-isolation --requirement benchmarks/peers/requirements.txt
+	benchmarks/.venv/bin/pip install --quiet --editable '.[service]'
+	@touch $@
+
+benchmarks/.venv-serving/installed: pyproject.toml benchmarks/peers/serving-requirements.txt
+	$(PYTHON) -m venv benchmarks/.venv-serving
+	benchmarks/.venv-serving/bin/pip install --quiet --editable '.[service]' --requirement benchmarks/peers/serving-requirements.txt
+	@touch $@
 
 check: $(INSTALLED) ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -78,7 +78,7 @@ def ours(model_store: Path, data_dir: Path, device: str) -> Side:
         _numbered(device),
     )
     variants = [
-        Variant(f"{count} threads", command, {f"INNERLOOP_{name}": value for name, value in {**ROOM, "TORCH_THREADS": str(count)}.items()})
+        Variant(_threads(count), command, {f"INNERLOOP_{name}": value for name, value in {**ROOM, "TORCH_THREADS": str(count)}.items()})
         for count in THREADS
     ]
     return Side(OURS, variants, "/readyz", "/v1/sessions", "/v1/sessions/{session}/predict")
@@ -131,17 +131,21 @@ def litserve_version(python: Path) -> tuple[str | None, str]:
 
 
 def _queues(python: Path, module: str, model: str, model_store: Path, *, options: Sequence[str], threads: int) -> list[Variant]:
-    """Give LitServe over its usual queue and over ZeroMQ; it waits a moment for company, as with no wait it spins."""
-    waits = ("--wait-ms", "1")
+    """Give LitServe over its usual queue and over ZeroMQ, waiting a little and longer for company: without a wait it spins."""
     return [
-        _peer(str(python), module, model, model_store, options=(*options, *waits, *queue), threads=threads)
+        _peer(str(python), module, model, model_store, options=(*options, "--wait-ms", wait, *queue), threads=threads)
+        for wait in ("1", "5")
         for queue in ((), ("--fast-queue",))
     ]
 
 
 def _peer(python: str, module: str, model: str, model_store: Path, *, options: Sequence[str], threads: int) -> Variant:
     command = (python, "-m", f"benchmarks.peers.{module}", model, str(model_store), "{port}", "--threads", str(threads), *options)
-    return Variant(" ".join((f"{threads} threads", *options)), command, {"OMP_NUM_THREADS": str(threads)})
+    return Variant(" ".join((_threads(threads), *options)), command, {"OMP_NUM_THREADS": str(threads)})
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
 
 
 def _numbered(device: str) -> str:
