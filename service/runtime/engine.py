@@ -78,13 +78,14 @@ class Engine:
         self._arena_bytes = arena_bytes
         self._arenas: dict[int, RowArena] = {}
 
-    @torch.no_grad()
     def adapt(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt one meta-model to several support sets; one that diverges is an error in its place."""
-        embedded = self._embed(model, [task.support.inputs for task in tasks], views=model.recipe.views)
-        return in_buckets(partial(self._fit, model), list(zip(tasks, embedded, strict=True)), _extent)
+        # An inner loop that moves the body differentiates, which tensors of inference mode would forbid.
+        with torch.no_grad(), torch.inference_mode(not model.recipe.moves_body):
+            embedded = self._embed(model, [task.support.inputs for task in tasks], views=model.recipe.views)
+            return in_buckets(partial(self._fit, model), list(zip(tasks, embedded, strict=True)), _extent)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked | UnusableVectorError]:
         """Rank the classes of each task's queries; a task with numbers too large to score is an error in its place."""
         if model.recipe.moves_body:
