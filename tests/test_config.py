@@ -25,8 +25,8 @@ def other(name: str) -> object:
     default = Settings.model_fields[name].default
     if name == "device":
         return "cuda:3"
-    if isinstance(default, bool):
-        return not default
+    if name == "pin_cores":
+        return "split"
     return f"{default}-other" if isinstance(default, str) else Path("elsewhere") if isinstance(default, Path) else default + 5
 
 
@@ -54,7 +54,7 @@ BAD = {
     "torch_threads": ("-1", "1.5"),
     "session_ttl_seconds": ("0", "-1", "604801", "nan", "inf"),
     "session_budget_bytes": ("0", "1048575"),
-    "pin_cores": ("maybe", ""),
+    "pin_cores": ("all", "true", ""),
     "arena_bytes": ("0", "1048575"),
     "batch_wait_ms": ("-1", "1001", "nan", "inf"),
     "queue_items": ("0",),

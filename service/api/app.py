@@ -16,7 +16,7 @@ from service.api.trace import TraceMiddleware
 from service.config import Settings
 from service.runtime.batching import Policy
 from service.runtime.catalog import load_catalog
-from service.runtime.cores import UNPINNED, Cores, pin_this_thread, split_cores
+from service.runtime.cores import UNPINNED, Cores, choose_cores, pin_this_thread
 from service.runtime.decoding import DecodePool
 from service.runtime.device import claim_device
 from service.runtime.engine import Engine
@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
         DeviceError: the device is not there.
     """
     device = claim_device(settings.device, threads=settings.torch_threads)
-    decoding, cores = DecodePool(), split_cores() if settings.pin_cores and device.type == "cpu" else UNPINNED
+    decoding, cores = DecodePool(), choose_cores(settings.pin_cores) if device.type == "cpu" else UNPINNED
     runtime = Runtime(
         catalog=load_catalog(settings.model_store, device=device, default=settings.default_model),
         store=MemoryStore(budget_bytes=settings.session_budget_bytes, clock=_now),

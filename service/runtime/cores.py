@@ -1,12 +1,15 @@
 """Which cores threads run on.
 
-The event loop and the decoding threads take turns with one interpreter lock. Handed from core to core it costs more
-than the work in between (measured: docs/adr/0009), so they share one core, and the device's thread has the others.
+The event loop, the decoding threads and the device's thread take turns with one interpreter lock. Handed from core to
+core it costs about as much as the work in between (measured: docs/adr/0009), so it can pay to let them share one.
 """
 
 import os
 from collections.abc import Set
 from dataclasses import dataclass
+from typing import Literal
+
+Pinning = Literal["none", "split", "one"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +23,21 @@ class Cores:
 UNPINNED = Cores(frozenset(), frozenset())
 
 
-def split_cores() -> Cores:
-    """Choose the cores of this process; unpinned where there is only one, or where the system cannot pin."""
-    if not hasattr(os, "sched_getaffinity"):
+def choose_cores(pinning: Pinning) -> Cores:
+    """Choose the cores of this process; unpinned where there is only one, or where the system cannot pin.
+
+    Args:
+        pinning: `split` gives the event loop and what it starts one core and the device's thread the others; `one` lets
+            all of them share one; `none` leaves everything to the scheduler.
+    """
+    if pinning == "none" or not hasattr(os, "sched_getaffinity"):
         return UNPINNED
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
         return UNPINNED
     # Several servers on one machine should not all choose the same.
-    own = allowed[os.getpid() % len(allowed)]
-    return Cores(frozenset({own}), frozenset(allowed) - {own})
+    own = frozenset({allowed[os.getpid() % len(allowed)]})
+    return Cores(own, own if pinning == "one" else frozenset(allowed) - own)
 
 
 def pin_this_thread(cores: Set[int]) -> None:

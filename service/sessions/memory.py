@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import heapify, heappop, heappush
 
 from service.errors import SessionGoneError, SessionNotFoundError, TooLargeError
 from service.sessions.session import Session
@@ -30,6 +31,8 @@ class MemoryStore:
         self._budget_bytes = budget_bytes
         self._clock = clock
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        # When each session expires, soonest first; one that is gone before is passed over.
+        self._expiries: list[tuple[datetime, str]] = []
         self._gone: OrderedDict[str, _Gone] = OrderedDict()
         self._bytes = 0
 
@@ -41,6 +44,7 @@ class MemoryStore:
         while self._bytes + size > self._budget_bytes:
             self._drop(next(iter(self._sessions)), "was evicted to make room")
         self._sessions[session.id] = session
+        self._note_expiry(session)
         self._bytes += size
 
     async def get(self, tenant: str, session_id: str) -> Session:
@@ -62,10 +66,18 @@ class MemoryStore:
         await self.get(tenant, session_id)
         self._drop(session_id, "was deleted")
 
+    def _note_expiry(self, session: Session) -> None:
+        heappush(self._expiries, (session.expires_at, session.id))
+        if len(self._expiries) > 2 * len(self._sessions) + 1024:  # most of them are of sessions that ended before
+            self._expiries = [(each.expires_at, each.id) for each in self._sessions.values()]
+            heapify(self._expiries)
+
     def _drop_expired(self) -> None:
         now = self._clock()
-        for key in [key for key, session in self._sessions.items() if session.expires_at <= now]:
-            self._drop(key, "has expired")
+        while self._expiries and self._expiries[0][0] <= now:
+            _, key = heappop(self._expiries)
+            if key in self._sessions:
+                self._drop(key, "has expired")
 
     def _drop(self, session_id: str, why: str) -> None:
         session = self._sessions.pop(session_id)

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from service.runtime.cores import UNPINNED, pin_this_thread, split_cores
+from service.runtime.cores import UNPINNED, choose_cores, pin_this_thread
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot pin threads to cores")
 
@@ -13,9 +13,9 @@ def allowed(monkeypatch: pytest.MonkeyPatch, cores: set[int], pid: int = 0) -> N
     monkeypatch.setattr(os, "getpid", lambda: pid)
 
 
-def test_the_event_loop_has_one_core_and_the_device_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_split_the_event_loop_has_one_core_and_the_device_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     allowed(monkeypatch, {2, 3, 5, 7}, pid=101)
-    cores = split_cores()
+    cores = choose_cores("split")
     assert (cores.loop, cores.device) == ({3}, {2, 5, 7})
 
 
@@ -23,13 +23,19 @@ def test_servers_side_by_side_choose_different_cores(monkeypatch: pytest.MonkeyP
     chosen = []
     for pid in range(4):
         allowed(monkeypatch, {0, 1, 2, 3}, pid)
-        chosen.append(split_cores().loop)
+        chosen.append(choose_cores("one").loop)
     assert chosen == [{0}, {1}, {2}, {3}]
 
 
-def test_a_single_core_is_not_split(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_core_is_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     allowed(monkeypatch, {4})
-    assert split_cores() == UNPINNED
+    assert choose_cores("split") == choose_cores("one") == UNPINNED
+
+
+def test_all_may_share_one_core_or_be_left_to_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed(monkeypatch, {2, 3}, pid=1)
+    assert (choose_cores("one").loop, choose_cores("one").device) == ({3}, {3})
+    assert choose_cores("none") == UNPINNED
 
 
 def test_only_the_calling_thread_is_pinned() -> None:

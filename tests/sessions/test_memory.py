@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -93,3 +94,17 @@ def test_only_the_newest_ends_are_remembered(store: Blocking, monkeypatch: pytes
     for each in (second, third):
         with pytest.raises(SessionGoneError):
             store.get("ann", each)
+
+
+def test_sessions_that_ended_early_leave_nothing_that_grows() -> None:
+    inner = MemoryStore(budget_bytes=100 * ONE, clock=CLOCK)
+    store = Blocking(inner)
+    kept = filled(store, 5)
+    for _ in range(3000):
+        (made,) = filled(store, 1)
+        store.delete("ann", made)
+    assert len(inner._expiries) < 1100  # noqa: SLF001 - what must not grow is inside
+    assert listed(store) == set(kept)
+    CLOCK.now += timedelta(hours=1)
+    assert listed(store) == set()
+    store.close()
