@@ -78,8 +78,12 @@ def ours(model_store: Path, data_dir: Path, device: str) -> Side:
         _numbered(device),
     )
     variants = [
-        Variant(_threads(count), command, {f"INNERLOOP_{name}": value for name, value in {**ROOM, "TORCH_THREADS": str(count)}.items()})
-        for count in THREADS
+        Variant(
+            f"{_threads(count)}, cores pinned: {pinned}",
+            command,
+            {f"INNERLOOP_{name}": value for name, value in {**ROOM, "TORCH_THREADS": str(count), "PIN_CORES": pinned}.items()},
+        )
+        for count, pinned in ((1, "one"), (1, "split"), (1, "none"), (2, "none"))
     ]
     return Side(OURS, variants, "/readyz", "/v1/sessions", "/v1/sessions/{session}/predict")
 

@@ -19,8 +19,8 @@ class Settings(BaseSettings):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda:\d+)$", description="auto takes CUDA when there is one")
     default_model: str = Field(default="omniglot", description="the meta-model of requests that name none")
     torch_threads: int = Field(default=0, ge=0, description="threads of a CPU computation; 0 is all cores but one")
-    pin_cores: Literal["none", "split", "one"] = Field(
-        default="none", description="on a CPU: split has HTTP and decoding on one core and computing on the others, one has all on one"
+    pin_cores: Literal["auto", "none", "split", "one"] = Field(
+        default="auto", description="on a CPU: HTTP, decoding and computing on one core, or split; auto is one when torch has one thread"
     )
     session_ttl_seconds: float = Field(default=3600, gt=0, le=7 * 24 * 3600, description="lifetime of a session that names none")
     session_budget_bytes: int = Field(default=2**30, ge=2**20, description="memory for sessions")

@@ -34,7 +34,7 @@ def create_app(settings: Settings) -> FastAPI:
         DeviceError: the device is not there.
     """
     device = claim_device(settings.device, threads=settings.torch_threads)
-    decoding, cores = DecodePool(), choose_cores(settings.pin_cores) if device.type == "cpu" else UNPINNED
+    decoding, cores = DecodePool(), _cores(settings, device)
     runtime = Runtime(
         catalog=load_catalog(settings.model_store, device=device, default=settings.default_model),
         store=MemoryStore(budget_bytes=settings.session_budget_bytes, clock=_now),
@@ -69,6 +69,10 @@ def create_app(settings: Settings) -> FastAPI:
     for routes in (models, sessions, predictions, health):
         app.include_router(routes.router)
     return app
+
+
+def _cores(settings: Settings, device: torch.device) -> Cores:
+    return choose_cores(settings.pin_cores, torch_threads=torch.get_num_threads()) if device.type == "cpu" else UNPINNED
 
 
 def _worker(settings: Settings, device: torch.device, *, coming: Callable[[], bool], cores: Cores) -> DeviceWorker:

@@ -9,7 +9,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Literal
 
-Pinning = Literal["none", "split", "one"]
+Pinning = Literal["auto", "none", "split", "one"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,17 @@ class Cores:
 UNPINNED = Cores(frozenset(), frozenset())
 
 
-def choose_cores(pinning: Pinning) -> Cores:
+def choose_cores(pinning: Pinning, *, torch_threads: int) -> Cores:
     """Choose the cores of this process; unpinned where there is only one, or where the system cannot pin.
 
     Args:
         pinning: `split` gives the event loop and what it starts one core and the device's thread the others; `one` lets
-            all of them share one; `none` leaves everything to the scheduler.
+            all of them share one; `none` leaves everything to the scheduler; `auto` is `one` when torch has one thread,
+            else `none`.
+        torch_threads: how many threads a computation has.
     """
+    if pinning == "auto":
+        pinning = "one" if torch_threads == 1 else "none"
     if pinning == "none" or not hasattr(os, "sched_getaffinity"):
         return UNPINNED
     allowed = sorted(os.sched_getaffinity(0))

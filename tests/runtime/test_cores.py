@@ -15,7 +15,7 @@ def allowed(monkeypatch: pytest.MonkeyPatch, cores: set[int], pid: int = 0) -> N
 
 def test_split_the_event_loop_has_one_core_and_the_device_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     allowed(monkeypatch, {2, 3, 5, 7}, pid=101)
-    cores = choose_cores("split")
+    cores = choose_cores("split", torch_threads=1)
     assert (cores.loop, cores.device) == ({3}, {2, 5, 7})
 
 
@@ -23,19 +23,19 @@ def test_servers_side_by_side_choose_different_cores(monkeypatch: pytest.MonkeyP
     chosen = []
     for pid in range(4):
         allowed(monkeypatch, {0, 1, 2, 3}, pid)
-        chosen.append(choose_cores("one").loop)
+        chosen.append(choose_cores("one", torch_threads=1).loop)
     assert chosen == [{0}, {1}, {2}, {3}]
 
 
 def test_a_single_core_is_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     allowed(monkeypatch, {4})
-    assert choose_cores("split") == choose_cores("one") == UNPINNED
+    assert choose_cores("split", torch_threads=1) == choose_cores("one", torch_threads=1) == UNPINNED
 
 
 def test_all_may_share_one_core_or_be_left_to_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
     allowed(monkeypatch, {2, 3}, pid=1)
-    assert (choose_cores("one").loop, choose_cores("one").device) == ({3}, {3})
-    assert choose_cores("none") == UNPINNED
+    assert (choose_cores("one", torch_threads=1).loop, choose_cores("one", torch_threads=1).device) == ({3}, {3})
+    assert choose_cores("none", torch_threads=1) == UNPINNED
 
 
 def test_only_the_calling_thread_is_pinned() -> None:
@@ -52,3 +52,9 @@ def test_only_the_calling_thread_is_pinned() -> None:
     thread.join()
     assert found == [{min(before)}, {min(before)}]
     assert os.sched_getaffinity(0) == before
+
+
+def test_left_to_itself_it_shares_one_core_only_where_torch_needs_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed(monkeypatch, {2, 3}, pid=1)
+    assert choose_cores("auto", torch_threads=1) == choose_cores("one", torch_threads=1)
+    assert choose_cores("auto", torch_threads=4) == UNPINNED
