@@ -20,15 +20,15 @@ import typer
 
 from benchmarks.accuracy import unseen_classes
 from benchmarks.agreement import Reference, demand_all, faded
-from benchmarks.contenders import OURS, Contender, as_served, head_contenders, ours, whole_contenders
+from benchmarks.contenders import OURS, Contender, head_contenders, ours, whole_contenders
 from benchmarks.encoder_rate import CHUNKS, encoder_rate
 from benchmarks.encoder_rate import lines as encoder_lines
 from benchmarks.peers.libraries import Library, installed
 from benchmarks.stopwatch import Clock, Entrant, medians
-from benchmarks.subject import RESULTS, SEED, Subject, find_subject, named
+from benchmarks.subject import SEED, Subject, find_subject, named, processor
 from service.learner.encoders.conv4 import Conv4
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, sample_episode
-from service.learner.meta_model import MetaModel, initial_params
+from service.learner.meta_model import MetaModel, as_served, initial_params
 from service.learner.presets import PRESETS
 
 CELLS = tuple(EpisodeShape(way, (shot, shot), 3) for way, shot in ((5, 1), (5, 5), (20, 5), (100, 5)))
@@ -139,23 +139,13 @@ def machine(clock: Clock) -> dict[str, Any]:
     cuda = clock.device.type == "cuda"
     return {
         "device": str(clock.device),
-        "device_name": torch.cuda.get_device_name(clock.device) if cuda else _processor(),
+        "device_name": torch.cuda.get_device_name(clock.device) if cuda else processor(),
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "clock": {name: value for name, value in asdict(clock).items() if name != "device"},
     }
-
-
-def _processor() -> str:
-    """Give the processor's name, as Linux knows it."""
-    try:
-        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def measure(bench: Bench, subject: Subject, shapes: Sequence[EpisodeShape], waiting: Sequence[int]) -> dict[str, Any]:
@@ -200,13 +190,8 @@ def main(  # noqa: PLR0913 - a command has as many options as it has
         "absent_peers": absent,
         **measure(bench, subject, shapes, sorted(waiting or WAITING)),
     }
-    _path(subject, clock).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    subject.results("adaptation", clock.device).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     typer.echo("\n".join(_printed(result)))
-
-
-def _path(subject: Subject, clock: Clock) -> Path:
-    manifest = subject.stored.manifest
-    return RESULTS / f"adaptation-{manifest.name}-{manifest.version}-{clock.device.type}.json"
 
 
 def _printed(result: dict[str, Any]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Who adapts in benchmarks/adaptation.py: ours, plain loops and libraries, all with the same weights."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -17,8 +17,8 @@ from benchmarks.peers.plain_loops import (
 from benchmarks.peers.plain_modules import Head, Whole, fold_norms, plain_encoder
 from benchmarks.peers.problem import HeadSetup, TakeSteps, as_peers_read, whole_problem
 from service.learner.episodes import Support
-from service.learner.meta_model import MetaModel, fold
-from service.learner.parameters import Params, moved_to
+from service.learner.meta_model import MetaModel, as_served
+from service.learner.parameters import Params
 from service.runtime.engine import AdaptTask, Engine, Fitted
 
 OURS = "ours"
@@ -37,11 +37,6 @@ class Contender:
     prepare: Callable[[Support], Support]
     adapt: Callable[[Sequence[Support]], list[Params]]
     together: bool = False
-
-
-def as_served(model: MetaModel, device: torch.device) -> MetaModel:
-    """Give a meta-model as the server prepares it once, when it loads it."""
-    return fold(replace(model, params=moved_to(model.params, device), statistics=moved_to(model.statistics, device)))
 
 
 def ours(model: MetaModel, device: torch.device, steps: int) -> Contender:

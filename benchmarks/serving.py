@@ -25,7 +25,7 @@ from benchmarks.serving_growth import growth
 from benchmarks.serving_rows import Bench, Live, Row
 from benchmarks.serving_tables import lines
 from benchmarks.serving_workloads import ADAPTING, EMPTY, OVER_ALL, PREDICTING, WORKLOADS, Workload
-from benchmarks.subject import RESULTS, Subject, find_subject
+from benchmarks.subject import Subject, find_subject, processor
 
 FRACTIONS = tuple(tenths / 10 for tenths in range(2, 13))  # of what 64 waiting clients get
 AT_KNEE = 0.7
@@ -107,13 +107,6 @@ def measure(bench: Bench, compared: Sequence[sides.Side], subject: Subject, coun
     return result
 
 
-def processor() -> str:
-    """Give the processor's name, as Linux knows it."""
-    told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    names = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def machine(device: str) -> dict[str, Any]:
     """Say what a result was measured on, and what uvicorn found there."""
     return {
@@ -159,13 +152,8 @@ def main(  # noqa: PLR0913 - a command has as many options as it has
             **measure(bench, compared, subject, growth_sessions or (10, 1_000, 100_000)),
         }
         bench.close()
-    _path(subject, device).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    subject.results("serving", torch.device(device)).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     typer.echo("\n".join(lines(result)))
-
-
-def _path(subject: Subject, device: str) -> Path:
-    manifest = subject.stored.manifest
-    return RESULTS / f"serving-{manifest.name}-{manifest.version}-{device.partition(':')[0]}.json"
 
 
 if __name__ == "__main__":

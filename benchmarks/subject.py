@@ -1,9 +1,11 @@
 """What benchmarks of accuracy judge: a stored meta-model of Omniglot's drawings, in cells that everybody reports."""
 
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
 import typer
 
 from service.inputs.preprocessing import Preprocessing
@@ -43,9 +45,20 @@ class Subject:
         """What a result says of whom it is about."""
         return {"model": self.reference, "weights_sha256": self.stored.manifest.weights.sha256}
 
-    def results(self, benchmark: str) -> Path:
-        """Where a benchmark's figures of this meta-model are kept."""
-        return RESULTS / f"{benchmark}-{self.stored.manifest.name}-{self.stored.manifest.version}.json"
+    def results(self, benchmark: str, device: torch.device | None = None) -> Path:
+        """Where a benchmark's figures of this meta-model are kept, on a kind of device where that matters."""
+        measured = f"-{device.type}" if device else ""
+        return RESULTS / f"{benchmark}-{self.stored.manifest.name}-{self.stored.manifest.version}{measured}.json"
+
+
+def processor() -> str:
+    """Give the processor's name, as Linux knows it."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def find_subject(model_store: Path, reference: str) -> Subject:

@@ -3,7 +3,7 @@
 import base64
 import secrets
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,7 +84,20 @@ class FewShotAPI(litserve.LitAPI):  # type: ignore[misc] # a base class of unkno
         return [worded(*each) for each in zip(labels, shares, strict=True)]
 
 
-def serve(api: FewShotAPI, port: int, *, fast_queue: bool, accelerator: str) -> None:
-    """Serve on the loopback address with one worker."""
-    server = litserve.LitServer(api, accelerator=accelerator, devices=1, workers_per_device=1, fast_queue=fast_queue)
-    server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
+def command(kind: type[FewShotAPI]) -> Callable[..., None]:
+    """Give the command that serves an API on the loopback address with one worker."""
+
+    def main(  # noqa: PLR0913 - a command has as many options as it has
+        model: str,
+        model_store: Path,
+        port: int,
+        threads: int = 1,
+        wait_ms: float = 1.0,
+        fast_queue: bool = False,
+        device: str = "cpu",
+    ) -> None:
+        api = kind(model_store, model, threads=threads, wait_seconds=wait_ms / 1000)
+        server = litserve.LitServer(api, accelerator=device, devices=1, workers_per_device=1, fast_queue=fast_queue)
+        server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
+
+    return main

@@ -4,21 +4,19 @@ Usage: python -m benchmarks.peers.litserve_batched MODEL MODEL_STORE PORT [--thr
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import torch
 import typer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from benchmarks.peers.litserve_api import FewShotAPI, serve
+from benchmarks.peers.litserve_api import FewShotAPI, command
 from benchmarks.peers.tasks import Task, load
 from service.learner import heads
 from service.learner.batched_heads import adapt_heads
 from service.learner.episodes import Support
-from service.learner.meta_model import fold
-from service.learner.parameters import Params, moved_to
+from service.learner.meta_model import as_served
+from service.learner.parameters import Params
 from service.learner.task_batch import TaskBatch
 from service.learner.views import with_views
 
@@ -29,7 +27,7 @@ class BatchedAPI(FewShotAPI):
     def load(self, device: torch.device) -> None:
         model, self.reader = load(self.model_store, self.model)
         self.device = device
-        self.folded = fold(replace(model, params=moved_to(model.params, device), statistics=moved_to(model.statistics, device)))
+        self.folded = as_served(model, device)
 
     @torch.no_grad()
     def adapt_all(self, tasks: Sequence[Task]) -> list[Params]:
@@ -54,18 +52,5 @@ class BatchedAPI(FewShotAPI):
         return list(torch.split(rows, [len(each) for each in groups]))
 
 
-def main(  # noqa: PLR0913 - a command has as many options as it has
-    model: str,
-    model_store: Path,
-    port: int,
-    threads: int = 1,
-    wait_ms: float = 1.0,
-    fast_queue: bool = False,
-    device: str = "cpu",
-) -> None:
-    """Serve on the loopback address."""
-    serve(BatchedAPI(model_store, model, threads=threads, wait_seconds=wait_ms / 1000), port, fast_queue=fast_queue, accelerator=device)
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    typer.run(command(BatchedAPI))

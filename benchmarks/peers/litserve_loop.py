@@ -4,13 +4,12 @@ Usage: python -m benchmarks.peers.litserve_loop MODEL MODEL_STORE PORT [--thread
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import typer
 from torch import Tensor
 
-from benchmarks.peers.litserve_api import FewShotAPI, serve
+from benchmarks.peers.litserve_api import FewShotAPI, command
 from benchmarks.peers.request_loop import Learned, RequestLoop
 from benchmarks.peers.tasks import Task
 
@@ -29,18 +28,5 @@ class LoopAPI(FewShotAPI):
         return self.loop.predict(learned, queries)
 
 
-def main(  # noqa: PLR0913 - a command has as many options as it has
-    model: str,
-    model_store: Path,
-    port: int,
-    threads: int = 1,
-    wait_ms: float = 1.0,
-    fast_queue: bool = False,
-    device: str = "cpu",
-) -> None:
-    """Serve on the loopback address."""
-    serve(LoopAPI(model_store, model, threads=threads, wait_seconds=wait_ms / 1000), port, fast_queue=fast_queue, accelerator=device)
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    typer.run(command(LoopAPI))

@@ -1,6 +1,5 @@
 """The one wiring file: settings in, an application out."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -48,7 +47,6 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pin_this_thread(cores.loop)
-        runtime.worker.deliver_through(asyncio.get_running_loop().call_soon_threadsafe)
         with runtime.decoding, runtime.worker:
             for served in runtime.catalog.served:
                 await warm_up(served, runtime.worker)

@@ -12,7 +12,7 @@ from service.learner.encoders.encoder import Encoder, Normalise
 from service.learner.episodes import Support
 from service.learner.inner_loop import Start, inner_loop, rate_name, step_sizes
 from service.learner.losses import balanced_weights
-from service.learner.parameters import Params, channels_last, detached, under
+from service.learner.parameters import Params, channels_last, detached, moved_to, under
 from service.learner.recipe import Recipe, Scope
 from service.learner.statistics import FrozenStatistics, already_normalised, folded
 from service.learner.views import with_views
@@ -49,6 +49,11 @@ def fold(model: MetaModel) -> MetaModel:
     """Give the same meta-model as it is served: frozen batch norm folded into the convolutions, kernels with their channels last."""
     params = folded(model.params, model.statistics) if model.encoder.norm == "batch" else model.params
     return replace(model, params=channels_last(params), folded=True)
+
+
+def as_served(model: MetaModel, device: torch.device) -> MetaModel:
+    """Give a meta-model on a device, folded."""
+    return fold(replace(model, params=moved_to(model.params, device), statistics=moved_to(model.statistics, device)))
 
 
 @dataclass(frozen=True, slots=True)

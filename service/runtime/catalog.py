@@ -1,15 +1,14 @@
 """The meta-models that this server has loaded, and those it refused."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 import torch
 
 from service.errors import ModelNotFoundError, ModelRefusedError, RegistryError
-from service.learner.meta_model import MetaModel, fold
-from service.learner.parameters import moved_to
+from service.learner.meta_model import MetaModel, as_served
 from service.registry.manifest import Manifest
 from service.registry.read import read, versions
 
@@ -86,12 +85,8 @@ def load_catalog(store: Path, *, device: torch.device, default: str) -> Catalog:
             log.error("model refused", model=f"{folder.parent.name}@{folder.name}", reason=error.message)
             refused.append(Refused(folder.parent.name, int(folder.name), error.message))
         else:
-            served.append(Served(stored.manifest, _on_device(stored.model, device)))
+            served.append(Served(stored.manifest, as_served(stored.model, device)))
             log.info("model loaded", model=served[-1].reference, device=str(device))
     names = {each.manifest.name for each in served} | {each.name for each in refused}
     fallback = next(iter(names)) if len(names) == 1 else None
     return Catalog(served, refused, default if default in names else fallback)
-
-
-def _on_device(model: MetaModel, device: torch.device) -> MetaModel:
-    return fold(replace(model, params=moved_to(model.params, device), statistics=moved_to(model.statistics, device)))

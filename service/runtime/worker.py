@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Generic, TypeVar
 
 import structlog
@@ -87,7 +86,6 @@ class DeviceWorker:
         self._policy = policy or Policy()
         self._coming = coming
         self._cores = cores
-        self._deliver: Callable[[Callable[[], object]], object] = lambda answers: answers()
         self._queue: list[_Work] = []
         self._credit: Mapping[str, int] = {}
         self._admitted = 0
@@ -103,10 +101,6 @@ class DeviceWorker:
     def __exit__(self, *_: object) -> None:
         self.drain()
         self._thread.join()
-
-    def deliver_through(self, call: Callable[[Callable[[], object]], object]) -> None:
-        """Let answers be given by what `call` calls, a whole batch at once: an event loop is then woken once for all of them."""
-        self._deliver = call
 
     def drain(self) -> None:
         """Take no new work; what was admitted is finished."""
@@ -205,7 +199,7 @@ class DeviceWorker:
             return
         spent = time.monotonic() - began
         self._items_per_second = 0.9 * self._items_per_second + 0.1 * sum(work.items for work in batch) / max(spent, 1e-6)
-        self._deliver(partial(_answer, batch, results, began=began, spent=spent))
+        _answer(batch, results, began=began, spent=spent)
 
     def _compute_apart(self, batch: Sequence[_Work], error: Exception) -> None:
         """Compute in halves what needs more memory than there is, and one by one what fails otherwise."""
