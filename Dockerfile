@@ -6,7 +6,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 # Third-party packages first, so that a change of our own code does not download them again.
 RUN mkdir innerloop service \
  && touch innerloop/__init__.py service/__init__.py \
- && /opt/innerloop/bin/pip install --no-cache-dir --constraint constraints.txt '.[service]' \
+ && /opt/innerloop/bin/pip install --no-cache-dir --constraint constraints.txt '.[service,export]' \
  && /opt/innerloop/bin/pip uninstall --yes innerloop \
  && rm -rf build *.egg-info innerloop service
 COPY innerloop innerloop

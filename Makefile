@@ -9,7 +9,7 @@ PORT :=
 CONFIG := configs/omniglot.toml
 ARGS :=
 
-.PHONY: help install serve train test storm bench check format constraints
+.PHONY: help install serve train test storm crash bench check format constraints
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,10 +34,15 @@ test: $(INSTALLED) ## run the tests [ARGS="-k readme"]
 storm: $(INSTALLED) ## check every answer of many callers for five minutes [ARGS="--seconds 60 --seed 7"]
 	@$(BIN)/python -m tests.runtime.storm $(ARGS)
 
+crash: $(INSTALLED) ## kill writing processes and look for all they acknowledged: 100 stores, 10 servers
+	@$(BIN)/python -m tests.sessions.crash --rounds 100
+	@$(BIN)/python -m tests.e2e.crash --rounds 10
+
 # Twice each: a strided conv4-64, the network of the first papers, and the shipped default.
 bench: $(INSTALLED) benchmarks/.venv/installed benchmarks/.venv-serving/installed ## measure beside peers, about two hours [INNERLOOP_DATA_ROOT=FOLDER]
 	benchmarks/.venv/bin/python -m benchmarks.adaptation omniglot --model-store benchmarks/model_store
 	$(BIN)/python -m benchmarks.serving omniglot --model-store benchmarks/model_store
+	$(BIN)/python -m benchmarks.sessions omniglot --model-store benchmarks/model_store
 	benchmarks/.venv/bin/python -m benchmarks.adaptation omniglot
 	$(BIN)/python -m benchmarks.serving omniglot
 

@@ -11,7 +11,7 @@ from benchmarks.subject import SEED, Subject
 from service.inputs.archives import by_class, read_zip
 from service.inputs.specification import RawInput
 from service.learner.episodes import Support
-from service.learner.meta_model import MetaModel, adapt, predict
+from service.learner.meta_model import Adapted, adapt, predict
 from service.training.sources.omniglot import VINYALS_TEST
 
 NAMES = "abcdefghijklmnopqrst"
@@ -42,6 +42,11 @@ def draw(subject: Subject, data_root: Path, *, way: int, shot: int, count: int) 
     return [_drawn(subject, [groups[classes[k]] for k in generator.choice(len(classes), way, replace=False)], shot) for _ in range(count)]
 
 
+def adapted(subject: Subject, drawn: Drawn) -> Adapted:
+    """Adapt to a task as the reference does."""
+    return _adapted(subject, drawn.support)
+
+
 def share_right(drawn: Sequence[Drawn]) -> float:
     """Give how many questions the meta-model itself answers with the truth."""
     questions = [question for each in drawn for question in each.questions]
@@ -66,12 +71,15 @@ def _drawn(subject: Subject, files: Sequence[Sequence[bytes]], shot: int) -> Dra
 
 def _answers(subject: Subject, support: Sequence[tuple[str, bytes]], queries: Sequence[bytes]) -> list[str]:
     """Adapt and predict as the reference does, one task at a time."""
-    model: MetaModel = subject.stored.model
     names = sorted({name for name, _ in support})
-    inputs, asked = (_decoded(subject, files) for files in ([content for _, content in support], queries))
+    shares = predict(subject.stored.model, _adapted(subject, support).params, _decoded(subject, queries))
+    return [names[row] for row in shares.argmax(dim=1).tolist()]
+
+
+def _adapted(subject: Subject, support: Sequence[tuple[str, bytes]]) -> Adapted:
+    model, names = subject.stored.model, sorted({name for name, _ in support})
     labels = torch.tensor([names.index(name) for name, _ in support])
-    adapted = adapt(model, Support(inputs, labels, len(names)), model.recipe.steps_default)
-    return [names[row] for row in predict(model, adapted.params, asked).argmax(dim=1).tolist()]
+    return adapt(model, Support(_decoded(subject, [content for _, content in support]), labels, len(names)), model.recipe.steps_default)
 
 
 def _decoded(subject: Subject, files: Sequence[bytes]) -> torch.Tensor:

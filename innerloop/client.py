@@ -1,21 +1,23 @@
-"""The client, blocking and async: two ways to send the calls of `innerloop.calls`."""
+"""The blocking client and its sessions: one way to send the calls of `innerloop.calls`; `innerloop.async_client` is the other."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import httpx2
 
 from innerloop import calls
-from innerloop.calls import AnswerT_co, Call
-from innerloop.inputs import Input
-from innerloop.wire import ModelInfo, Predictions, ServerInfo, SessionInfo
+from innerloop.adapted import Adapted
+from innerloop.calls import Cursor, Format, PageT
+from innerloop.exchange import HEADERS, AnswerT_co, Call, reaching, read_answer
+from innerloop.inputs import Input, Support
+from innerloop.wire import ExampleInfo, ModelInfo, Predictions, ServerInfo, SessionInfo
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT = 60.0  # seconds: a first request may wait for a busy device
-
-Support = Mapping[str, Iterable[Input]]
 
 
 class Client:
@@ -28,10 +30,10 @@ class Client:
     def __init__(
         self, base_url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, transport: httpx2.BaseTransport | None = None
     ) -> None:
-        with calls.reaching(base_url):
-            self._http = httpx2.Client(base_url=base_url, timeout=timeout, transport=transport, headers=calls.HEADERS)
+        with reaching(base_url):
+            self._http = httpx2.Client(base_url=base_url, timeout=timeout, transport=transport, headers=HEADERS)
 
-    def adapt(
+    def adapt(  # noqa: PLR0913 - every option of the call is an argument
         self,
         model: str | None,
         support: Support,
@@ -40,9 +42,24 @@ class Client:
         scope: str | None = None,
         name: str | None = None,
         ttl_seconds: float | None = None,
+        keep_support: bool | None = None,
+        idempotency_key: str | None = None,
     ) -> "Session":
-        """A session adapted to `support`, label → inputs; the server fills in what is None, the meta-model too."""
-        call = calls.adapt(support, model=model, steps=steps, scope=scope, name=name, ttl_seconds=ttl_seconds)
+        """A session adapted to `support`, label → inputs; the server fills in what is None, the meta-model too.
+
+        With `keep_support=False` it can neither grow nor be forked. Asked again with the same `idempotency_key`, the server gives
+        the session it made the first time.
+        """
+        call = calls.adapt(
+            support,
+            model=model,
+            steps=steps,
+            scope=scope,
+            name=name,
+            ttl_seconds=ttl_seconds,
+            keep_support=keep_support,
+            idempotency_key=idempotency_key,
+        )
         return Session(self._send(call), self)
 
     def predict(
@@ -61,15 +78,38 @@ class Client:
     def session(self, session_id: str) -> "Session":
         return Session(self._send(calls.session(session_id)), self)
 
-    def sessions(self) -> Iterator["Session"]:
-        """All sessions, oldest first, fetched page by page."""
-        after: str | None = None
-        while True:
-            page = self._send(calls.sessions(after))
+    def sessions(
+        self,
+        *,
+        name: str | None = None,
+        model: str | None = None,
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+    ) -> Iterator["Session"]:
+        """Sessions that meet every filter given, all without one; oldest first, fetched page by page.
+
+        `model` is `name` or `name@version`. Times have a time zone, and `created_until` itself is outside.
+        """
+        page_of = partial(calls.sessions, name=name, model=model, created_from=created_from, created_until=created_until)
+        for page in self._pages(page_of):
             yield from (Session(info, self) for info in page.sessions)
-            if page.next is None:
-                return
-            after = page.next
+
+    def delete_sessions(
+        self,
+        *,
+        confirm: bool,
+        name: str | None = None,
+        model: str | None = None,
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+    ) -> int:
+        """How many sessions were ended: those that meet every filter given, all without one; refused unless `confirm`."""
+        wanted = {"name": name, "model": model, "created_from": created_from, "created_until": created_until}
+        return self._send(calls.delete_sessions(confirm=confirm, **wanted)).deleted
+
+    def import_session(self, content: bytes, *, name: str | None = None, ttl_seconds: float | None = None) -> "Session":
+        """A new session with the weights that `Session.export` gave as safetensors, of this server or another; it cannot grow."""
+        return Session(self._send(calls.import_session(content, name=name, ttl_seconds=ttl_seconds)), self)
 
     def models(self) -> tuple[ModelInfo, ...]:
         return self._send(calls.models()).models
@@ -91,117 +131,88 @@ class Client:
         self.close()
 
     def _send(self, call: Call[AnswerT_co]) -> AnswerT_co:
-        with calls.reaching(str(self._http.base_url)):
-            response = self._http.request(call.method, call.path, content=call.content, params=call.params)
-        return calls.read_answer(call, response)
+        with reaching(str(self._http.base_url)):
+            response = self._http.request(call.method, call.path, content=call.content, headers=call.headers)
+        return read_answer(call, response)
+
+    def _pages(self, page_of: Callable[[Cursor], Call[PageT]]) -> Iterator[PageT]:
+        after: Cursor = None
+        while True:
+            page = self._send(page_of(after))
+            yield page
+            if page.next is None:
+                return
+            after = page.next
 
 
-class AsyncClient:
-    """`Client` for async code: the same methods, awaited."""
+@dataclass(frozen=True, slots=True)
+class Session(Adapted):
+    """One adapted meta-model on the server; `info` is what the server said of it when it was made or fetched.
 
-    def __init__(
-        self, base_url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, transport: httpx2.AsyncBaseTransport | None = None
-    ) -> None:
-        with calls.reaching(base_url):
-            self._http = httpx2.AsyncClient(base_url=base_url, timeout=timeout, transport=transport, headers=calls.HEADERS)
+    It is a value: what changes the session on the server gives a new one, and this one stays as it was.
+    """
 
-    async def adapt(
+    client: Client = field(repr=False)
+
+    def predict(self, queries: Iterable[Input], *, top_k: int = 3, revision: int | None = None) -> Predictions:
+        """One prediction per query, in order, each with its `top_k` best labels; from the newest revision unless one is named."""
+        return self.client._send(calls.predict(self.id, queries, top_k=top_k, revision=revision))
+
+    def refresh(self) -> "Session":
+        """The session as it is now."""
+        return self._as_answered(calls.session(self.id))
+
+    def add(self, support: Support, *, expected_revision: int | None = None, idempotency_key: str | None = None) -> "Session":
+        """The next revision, fitted to `support` as well; `added` has the ids of the new examples.
+
+        Raises:
+            RevisionChangedError: the newest revision is not the `expected_revision`.
+        """
+        return self._as_answered(calls.add(self.id, support, expected_revision=expected_revision, idempotency_key=idempotency_key))
+
+    def remove(self, ids: Iterable[int], *, expected_revision: int | None = None) -> "Session":
+        """The next revision, fitted to the examples that stay. Raises as `add` does."""
+        return self._as_answered(calls.remove(self.id, ids, expected_revision=expected_revision))
+
+    def examples(self) -> Iterator[ExampleInfo]:
+        """The kept support set, by id, fetched page by page."""
+        for page in self.client._pages(partial(calls.examples, self.id)):
+            yield from page.examples
+
+    def change(self, *, name: str | None = None, pinned: bool | None = None, ttl_seconds: float | None = None) -> "Session":
+        """The session renamed, pinned, or with a lifetime that counts from now; what is None stays."""
+        return self._as_answered(calls.change(self.id, name=name, pinned=pinned, ttl_seconds=ttl_seconds))
+
+    def fork(  # noqa: PLR0913 - every option of the call is an argument
         self,
-        model: str | None,
-        support: Support,
+        support: Support | None = None,
         *,
         steps: int | None = None,
         scope: str | None = None,
         name: str | None = None,
         ttl_seconds: float | None = None,
-    ) -> "AsyncSession":
-        call = calls.adapt(support, model=model, steps=steps, scope=scope, name=name, ttl_seconds=ttl_seconds)
-        return AsyncSession(await self._send(call), self)
+        keep_support: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> "Session":
+        """A session of its own, adapted to this one's support set and to `support`; it adapts as this one did where nothing is given."""
+        call = calls.adapt(
+            support,
+            from_session=self.id,
+            steps=steps,
+            scope=scope,
+            name=name,
+            ttl_seconds=ttl_seconds,
+            keep_support=keep_support,
+            idempotency_key=idempotency_key,
+        )
+        return self._as_answered(call)
 
-    async def predict(
-        self,
-        model: str | None,
-        support: Support,
-        queries: Iterable[Input],
-        *,
-        steps: int | None = None,
-        scope: str | None = None,
-        top_k: int = 3,
-    ) -> Predictions:
-        return await self._send(calls.predict_once(support, queries, model=model, steps=steps, scope=scope, top_k=top_k))
-
-    async def session(self, session_id: str) -> "AsyncSession":
-        return AsyncSession(await self._send(calls.session(session_id)), self)
-
-    async def sessions(self) -> AsyncIterator["AsyncSession"]:
-        after: str | None = None
-        while True:
-            page = await self._send(calls.sessions(after))
-            for info in page.sessions:
-                yield AsyncSession(info, self)
-            if page.next is None:
-                return
-            after = page.next
-
-    async def models(self) -> tuple[ModelInfo, ...]:
-        return (await self._send(calls.models())).models
-
-    async def model(self, name: str) -> ModelInfo:
-        return await self._send(calls.model(name))
-
-    async def info(self) -> ServerInfo:
-        return await self._send(calls.info())
-
-    async def close(self) -> None:
-        await self._http.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.close()
-
-    async def _send(self, call: Call[AnswerT_co]) -> AnswerT_co:
-        with calls.reaching(str(self._http.base_url)):
-            response = await self._http.request(call.method, call.path, content=call.content, params=call.params)
-        return calls.read_answer(call, response)
-
-
-@dataclass(frozen=True, slots=True)
-class _Adapted:
-    info: SessionInfo
-
-    @property
-    def id(self) -> str:
-        return self.info.session
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        return self.info.labels
-
-
-@dataclass(frozen=True, slots=True)
-class Session(_Adapted):
-    """One adapted meta-model on the server; `info` is what the server said of it when it was made or fetched."""
-
-    client: Client = field(repr=False)
-
-    def predict(self, queries: Iterable[Input], *, top_k: int = 3) -> Predictions:
-        """One prediction per query, in order, each with its `top_k` best labels."""
-        return self.client._send(calls.predict(self.id, queries, top_k=top_k))
+    def export(self, format: Format = "safetensors", revision: int | None = None) -> bytes:
+        """The adapted weights as a file's content: safetensors can be imported again, ONNX runs elsewhere."""
+        return self.client._send(calls.export(self.id, format=format, revision=revision))
 
     def delete(self) -> None:
         self.client._send(calls.delete(self.id))
 
-
-@dataclass(frozen=True, slots=True)
-class AsyncSession(_Adapted):
-    """`Session` for async code."""
-
-    client: AsyncClient = field(repr=False)
-
-    async def predict(self, queries: Iterable[Input], *, top_k: int = 3) -> Predictions:
-        return await self.client._send(calls.predict(self.id, queries, top_k=top_k))
-
-    async def delete(self) -> None:
-        await self.client._send(calls.delete(self.id))
+    def _as_answered(self, call: Call[SessionInfo]) -> "Session":
+        return replace(self, info=self.client._send(call))

@@ -7,11 +7,13 @@ InnerloopError
 └── ApiError                     the server said no, with a problem document
     ├── InvalidRequestError, UnusableSupportError, NotAnImageError, BrokenImageError, BlankImageError,
     │   BrokenArchiveError, UnusableVectorError, WrongInputKindError, StepsOutOfRangeError, ScopeNotOfferedError,
-    │   AdaptationDivergedError, TooLargeError, UnsupportedMediaTypeError     mend what you send
+    │   AdaptationDivergedError, UnusableExportError, TooLargeError, UnsupportedMediaTypeError     mend what you send
     ├── ModelNotFoundError, SessionNotFoundError, RouteNotFoundError, MethodNotAllowedError     mend where you send it
-    ├── SessionGoneError, ModelChangedError     adapt again
-    ├── QueueFullError, DrainingError, DeadlineError, DeviceMemoryError     try again later, or ask for less
-    └── ModelRefusedError, InternalServerError  tell the operator
+    ├── RevisionNotFoundError, RevisionGoneError, RevisionChangedError, ExampleNotFoundError     look at the session again
+    ├── SessionGoneError, SessionDamagedError, ModelChangedError, SupportNotKeptError     adapt again
+    ├── IdempotencyKeyBusyError, IdempotencyKeyReusedError     wait for the first request, or use another key
+    ├── QueueFullError, DrainingError, DeadlineError, DeviceMemoryError, StoreUnavailableError     try again later, or ask for less
+    └── ModelRefusedError, StoreFullError, ExportUnavailableError, InternalServerError  tell the operator
 """
 
 from typing import ClassVar
@@ -88,6 +90,12 @@ class UnusableVectorError(ApiError):
     code = "unusable_vector"
 
 
+class UnusableExportError(ApiError):
+    """The file is no exported session, or was changed since it was exported."""
+
+    code = "unusable_export"
+
+
 class WrongInputKindError(ApiError):
     """The meta-model takes another kind of input."""
 
@@ -148,6 +156,66 @@ class SessionGoneError(ApiError):
     code = "session_gone"
 
 
+class SessionDamagedError(ApiError):
+    """The session's weights or record are damaged, and nothing is kept to make them anew; adapt again."""
+
+    code = "session_damaged"
+
+
+class RevisionNotFoundError(ApiError):
+    """The session has no revision of that number yet."""
+
+    code = "revision_not_found"
+
+
+class RevisionGoneError(ApiError):
+    """The revision is no longer kept; newer ones are."""
+
+    code = "revision_gone"
+
+
+class RevisionChangedError(ApiError):
+    """The session has another newest revision than the one expected."""
+
+    code = "revision_changed"
+
+
+class SupportNotKeptError(ApiError):
+    """The session was made without keeping its support set, so it can neither grow nor shrink."""
+
+    code = "support_not_kept"
+
+
+class ExampleNotFoundError(ApiError):
+    """The support set has no example of that id."""
+
+    code = "example_not_found"
+
+
+class IdempotencyKeyBusyError(ApiError):
+    """The first request with this key is still running."""
+
+    code = "idempotency_key_busy"
+
+
+class IdempotencyKeyReusedError(ApiError):
+    """The key came with another request before."""
+
+    code = "idempotency_key_reused"
+
+
+class StoreFullError(ApiError):
+    """The server's session store has no room left."""
+
+    code = "store_full"
+
+
+class StoreUnavailableError(ApiError):
+    """The server's session store cannot be reached; `retry_after_seconds` says when to try again."""
+
+    code = "store_unavailable"
+
+
 class ModelChangedError(ApiError):
     """The meta-model under that name has other weights than the session was adapted from."""
 
@@ -176,6 +244,12 @@ class DeviceMemoryError(ApiError):
     """The request alone needs more memory than the server's device has; send less at once."""
 
     code = "device_memory"
+
+
+class ExportUnavailableError(ApiError):
+    """The server cannot write that file format: a package is missing or fails."""
+
+    code = "export_unavailable"
 
 
 class RouteNotFoundError(ApiError):

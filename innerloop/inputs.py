@@ -31,10 +31,11 @@ class Saveable(Protocol):
 
 
 Input: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Readable | Saveable | Array | Sequence[float]
+Support: TypeAlias = Mapping[str, Iterable[Input]]  # label → inputs
 Fields: TypeAlias = dict[str, object]
 
 
-def support_fields(support: Mapping[str, Iterable[Input]]) -> list[Fields]:
+def support_fields(support: Support) -> list[Fields]:
     """The support set as wire examples, class by class in the order given.
 
     Raises:
@@ -66,7 +67,7 @@ def to_wire(value: Input) -> Fields:
     )
 
 
-def _examples(support: Mapping[str, Iterable[Input]], label: str) -> list[tuple[int, Input]]:
+def _examples(support: Support, label: str) -> list[tuple[int, Input]]:
     examples = list(enumerate(_several(support[label], f"support[{label!r}]")))
     if not examples:
         raise UnusableInputError(f"support[{label!r}] has no examples; give at least one, or leave the class out")

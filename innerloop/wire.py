@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Name = Annotated[str, StringConstraints(max_length=200)]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 
 
@@ -48,22 +49,54 @@ class AdaptOptions(Wire):
 class SessionOptions(AdaptOptions):
     """How to adapt, and how to keep the result."""
 
-    name: Annotated[str, StringConstraints(max_length=200)] | None = None
+    name: Name | None = None
     ttl_seconds: float | None = Field(
         default=None, gt=0, allow_inf_nan=False, description="lifetime from creation; the server's default when absent"
     )
+    keep_support: bool = Field(default=True, description="keep the support set, so that the session can grow or be refitted")
+    from_session: str | None = Field(
+        default=None, description="fork: begin with the support set of this session, its meta-model and its options; more may be added"
+    )
+
+
+class GrowOptions(Wire):
+    """What goes beside added examples: nothing; they are adapted to as the session was."""
+
+
+class GrowSession(GrowOptions):
+    """Body of `POST /v1/sessions/{id}/examples`."""
+
+    support: tuple[Example, ...]
+
+
+class ImportOptions(Wire):
+    """How to keep an exported session that is taken back; they go in the query string, beside the file."""
+
+    name: Name | None = None
+    ttl_seconds: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="lifetime from now; the server's default when absent"
+    )
+
+
+class SessionChange(Wire):
+    """Body of `PATCH /v1/sessions/{id}`; what is absent stays as it is."""
+
+    name: Name | None = None
+    pinned: bool | None = Field(default=None, description="a pinned session neither expires nor is evicted")
+    ttl_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="lifetime from now")
 
 
 class PredictOptions(Wire):
-    """How much of each answer to return."""
+    """How much of each answer to return, and from which revision."""
 
     top_k: int = Field(default=3, ge=1, le=1000, description="how many labels `top` lists")
+    revision: int | None = Field(default=None, description="of the session; its newest when absent. The last ten are kept")
 
 
 class CreateSession(SessionOptions):
     """Body of `POST /v1/sessions`."""
 
-    support: tuple[Example, ...]
+    support: tuple[Example, ...] = Field(default=(), description="may be empty for a fork only")
 
 
 class PredictRequest(PredictOptions):
@@ -72,7 +105,13 @@ class PredictRequest(PredictOptions):
     queries: tuple[Query, ...]
 
 
-class OneCallRequest(AdaptOptions, PredictOptions):
+class OneCallOptions(AdaptOptions):
+    """How to adapt, and how much of each answer to return."""
+
+    top_k: int = Field(default=3, ge=1, le=1000, description="how many labels `top` lists")
+
+
+class OneCallRequest(OneCallOptions):
     """Body of `POST /v1/predict`: adapt and predict, nothing kept."""
 
     support: tuple[Example, ...]
@@ -105,12 +144,18 @@ class SessionInfo(Wire):
         "only examples of classes with two or more count, null when there are none"
     )
     created_at: datetime
-    expires_at: datetime
+    expires_at: datetime | None = Field(description="null while the session is pinned")
+    pinned: bool = False
+    keeps_support: bool = Field(default=True, description="whether examples can be added or removed")
+    refitted: bool = Field(
+        default=False, description="the revision was made anew from the kept support set, because stored weights were lost"
+    )
 
 
 class AdaptedSession(SessionInfo):
-    """Answer of `POST /v1/sessions`."""
+    """Answer of calls that make a revision."""
 
+    added: tuple[int, ...] = Field(default=(), description="ids of the examples that came with the request, in their order")
     milliseconds: Milliseconds
 
 
@@ -119,6 +164,28 @@ class SessionList(Wire):
 
     sessions: tuple[SessionInfo, ...]
     next: str | None = Field(description="pass as `after` to get the next page; null on the last")
+
+
+class Deleted(Wire):
+    """Answer of `DELETE /v1/sessions`."""
+
+    deleted: int
+
+
+class ExampleInfo(Wire):
+    """One example of a kept support set."""
+
+    id: int
+    label: str
+
+
+class ExampleList(Wire):
+    """One page of the examples that the newest revision was fitted to, by id."""
+
+    session: str
+    revision: int
+    examples: tuple[ExampleInfo, ...]
+    next: int | None = Field(description="pass as `after` to get the next page; null on the last")
 
 
 class LabelScore(Wire):
@@ -143,6 +210,8 @@ class Predictions(Wire):
     weights_digest: str
     predictions: tuple[Prediction, ...]
     milliseconds: Milliseconds
+    refitted: bool = Field(default=False, description="the revision was made anew, because stored weights were lost")
+    stale: bool = Field(default=False, description="the session store is away: this is the last state that was seen")
 
 
 class EvaluationRow(Wire):
@@ -199,6 +268,7 @@ class ServerInfo(Wire):
 
     version: str
     device: str
+    store: str = Field(description="where sessions are kept: memory, sqlite or redis")
     default_model: str | None
     limits: Limits
 

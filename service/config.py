@@ -23,7 +23,20 @@ class Settings(BaseSettings):
         default="auto", description="on a CPU: HTTP, decoding and computing on one core, or split; auto is one when torch has one thread"
     )
     session_ttl_seconds: float = Field(default=3600, gt=0, le=7 * 24 * 3600, description="lifetime of a session that names none")
-    session_budget_bytes: int = Field(default=2**30, ge=2**20, description="memory for sessions")
+    store: str = Field(
+        default="sqlite",
+        pattern=r"^(sqlite|memory|(redis|rediss|unix)://.+)$",
+        repr=False,  # a Redis URL may hold a password
+        description="where sessions are kept: sqlite, a file in the data directory; memory, until the server ends; or a Redis URL",
+    )
+    store_bytes: int = Field(default=10 * 2**30, ge=2**20, description="size of the SQLite file, after which nothing more is kept")
+    host_bytes: int = Field(
+        default=2**30, ge=2**20, description="memory for adapted weights in use, and as much again for the sessions of a memory store"
+    )
+    stale_seconds: float = Field(
+        default=60, ge=0, allow_inf_nan=False, description="how long sessions answer from memory while Redis cannot be reached"
+    )
+    workers: int = Field(default=1, ge=1, le=64, description="processes that serve, on a CPU; they need a shared store: sqlite or Redis")
     arena_bytes: int = Field(
         default=2**30, ge=2**20, description="memory on the device for the heads of sessions in use, for each length of an embedding"
     )

@@ -9,6 +9,7 @@ ServiceError
 │   ├── BlankImageError           a drawing without ink
 │   ├── BrokenArchiveError        a zip that cannot be read
 │   ├── UnusableVectorError       wrong length, NaN or infinity
+│   ├── UnusableExportError       not an exported session, or a damaged one
 │   ├── WrongInputKindError       a vector for an image model, or the other way round
 │   ├── StepsOutOfRangeError      more inner steps than the meta-model was validated for
 │   ├── ScopeNotOfferedError      a scope without an evaluation row
@@ -19,11 +20,22 @@ ServiceError
 ├── ModelRefusedError             it is in the store, but damaged
 ├── SessionNotFoundError          never existed, or not yours
 ├── SessionGoneError              expired, deleted or evicted
+├── SessionDamagedError           its weights or its record are damaged or missing
+├── RevisionNotFoundError         the session has no revision of that number yet
+├── RevisionGoneError             the revision is no longer kept
+├── RevisionChangedError          another revision came first
+├── SupportNotKeptError           the session was made without keeping its support set
+├── ExampleNotFoundError          the support set has no such example
+├── IdempotencyKeyBusyError       the first request with this key is still running
+├── IdempotencyKeyReusedError     the key came with another request
+├── StoreFullError                the session store has no room left
+├── StoreUnavailableError         the session store cannot be reached
 ├── ModelChangedError             the session was adapted from other weights
 ├── QueueFullError                too many items are waiting
 ├── DrainingError                 the server is stopping
 ├── DeadlineError                 the time that the caller gave is over
 ├── DeviceMemoryError             one request needs more memory than the device has
+├── ExportUnavailableError        this server cannot write that file format
 ├── RegistryError                 the model store
 │   ├── BadManifestError          manifest.json is missing or not valid
 │   └── BadWeightsError           weights.safetensors does not match the manifest
@@ -31,7 +43,9 @@ ServiceError
 │   ├── DeviceError               the device is not there
 │   ├── DataDirectoryError        the data directory is taken or not writable
 │   ├── ModelStoreError           there is no model store
-│   └── AddressError              the address is taken, or not this machine's
+│   ├── SessionStoreError         the session store is of a newer version, or not one
+│   ├── AddressError              the address is taken, or not this machine's
+│   └── WorkersError              there cannot be several workers, or one cannot start
 └── TrainingError                 the offline half
     ├── BadConfigError            unknown key, impossible combination
     ├── BadDataError              missing, corrupt or too few images
@@ -98,6 +112,12 @@ class UnusableVectorError(InputError):
     code = "unusable_vector"
 
 
+class UnusableExportError(InputError):
+    """The file is no exported session, or was changed since it was exported."""
+
+    code = "unusable_export"
+
+
 class WrongInputKindError(InputError):
     """The meta-model takes another kind of input."""
 
@@ -158,6 +178,70 @@ class SessionGoneError(ServiceError):
     code = "session_gone"
 
 
+class SessionDamagedError(ServiceError):
+    """The session's weights or record are damaged or missing, and nothing is kept to make them anew."""
+
+    code = "session_damaged"
+
+
+class RevisionNotFoundError(ServiceError):
+    """The session has no revision of that number yet."""
+
+    code = "revision_not_found"
+
+
+class RevisionGoneError(ServiceError):
+    """The revision is no longer kept; newer ones are."""
+
+    code = "revision_gone"
+
+
+class RevisionChangedError(ServiceError):
+    """The session has another newest revision than the caller or the computation started from."""
+
+    code = "revision_changed"
+
+
+class SupportNotKeptError(ServiceError):
+    """The session was made without keeping its support set, so it can neither grow nor shrink."""
+
+    code = "support_not_kept"
+
+
+class ExampleNotFoundError(ServiceError):
+    """The support set has no example of that id."""
+
+    code = "example_not_found"
+
+
+class IdempotencyKeyBusyError(ServiceError):
+    """The first request with this Idempotency-Key is still running."""
+
+    code = "idempotency_key_busy"
+
+
+class IdempotencyKeyReusedError(ServiceError):
+    """The Idempotency-Key came with another request before."""
+
+    code = "idempotency_key_reused"
+
+
+class StoreFullError(ServiceError):
+    """The session store has no room left for what should be kept."""
+
+    code = "store_full"
+
+
+class StoreUnavailableError(ServiceError):
+    """The session store cannot be reached; it may be back soon."""
+
+    code = "store_unavailable"
+
+    def __init__(self, message: str, *, retry_after_seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class ModelChangedError(ServiceError):
     """The meta-model under that name has other weights than the session was adapted from."""
 
@@ -190,6 +274,12 @@ class DeviceMemoryError(ServiceError):
     """One request alone needs more memory than the device has."""
 
     code = "device_memory"
+
+
+class ExportUnavailableError(ServiceError):
+    """This server cannot write that file format: a package is missing or fails."""
+
+    code = "export_unavailable"
 
 
 class RegistryError(ServiceError):
@@ -230,10 +320,22 @@ class ModelStoreError(StartError):
     code = "no_model_store"
 
 
+class SessionStoreError(StartError):
+    """The session store was written by a newer version, or is not a session store."""
+
+    code = "session_store"
+
+
 class AddressError(StartError):
     """The address is taken, or is not one of this machine's."""
 
     code = "address"
+
+
+class WorkersError(StartError):
+    """There cannot be several workers with these settings, or one of them cannot start."""
+
+    code = "workers"
 
 
 class TrainingError(ServiceError):

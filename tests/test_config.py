@@ -27,6 +27,8 @@ def other(name: str) -> object:
         return "cuda:3"
     if name == "pin_cores":
         return "split"
+    if name == "store":
+        return "redis://other:6379/1"
     return f"{default}-other" if isinstance(default, str) else Path("elsewhere") if isinstance(default, Path) else default + 5
 
 
@@ -53,7 +55,11 @@ BAD = {
     "device": ("cuda", "gpu", "cuda:", "cuda:-1", "cpu:0", "CPU", ""),
     "torch_threads": ("-1", "1.5"),
     "session_ttl_seconds": ("0", "-1", "604801", "nan", "inf"),
-    "session_budget_bytes": ("0", "1048575"),
+    "store": ("", "disk", "sqlite:", "http://redis", "redis://"),
+    "store_bytes": ("0", "1048575"),
+    "host_bytes": ("0", "1048575"),
+    "stale_seconds": ("-1", "nan", "inf"),
+    "workers": ("0", "65"),
     "pin_cores": ("all", "true", ""),
     "arena_bytes": ("0", "1048575"),
     "batch_wait_ms": ("-1", "1001", "nan", "inf"),

@@ -1,15 +1,30 @@
 """The command line: the client half at hand, the service half joined on use."""
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import innerloop
-from innerloop.cli import sessions
+from innerloop.cli import examples, sessions, weights
 from innerloop.cli.service_half import service_commands
 from innerloop.cli.terminal import fail
 from innerloop.errors import InnerloopError
+
+_COMMANDS: Mapping[str, Callable[..., None]] = {
+    "adapt": sessions.adapt,
+    "predict": sessions.predict,
+    "add": examples.add,
+    "remove": examples.remove,
+    "examples": examples.examples,
+    "sessions": sessions.sessions,
+    "change": sessions.change,
+    "fork": sessions.fork,
+    "export": weights.export,
+    "import": weights.import_session,
+    "delete": sessions.delete,
+}
 
 
 class CommandLine(TyperGroup):
@@ -27,8 +42,8 @@ class CommandLine(TyperGroup):
 
 
 app = typer.Typer(name="innerloop", cls=CommandLine, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for _command in (sessions.adapt, sessions.predict, sessions.sessions, sessions.delete):
-    app.command()(_command)
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
 
 
 def _print_version(wanted: bool) -> None:

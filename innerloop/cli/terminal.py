@@ -1,8 +1,7 @@
 """What the terminal shows: tables, JSON, and errors on one line."""
 
 import json
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from innerloop.wire import AdaptedSession, Prediction, Predictions, SessionInfo
+from innerloop.wire import AdaptedSession, ExampleInfo, Prediction, Predictions, SessionInfo
 
 
 def fail(message: str) -> NoReturn:
@@ -30,17 +29,27 @@ def show_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def show_session(info: SessionInfo, *, as_json: bool) -> None:
+    if as_json:
+        show_json(info.model_dump(mode="json"))
+    else:
+        show(session_table(info))
+
+
 def session_table(info: SessionInfo) -> Table:
     """One session, a line per fact."""
     table = Table.grid(padding=(0, 2))
-    table.add_row("session", info.session)
+    for fact in _identity(info):
+        table.add_row(*fact)
     table.add_row("model", f"{info.model}, scope {info.scope}, {info.steps} steps")
     table.add_row("classes", ", ".join(f"{label} ({info.shots[label]})" for label in info.labels))
     table.add_row("loss per step", " → ".join(f"{loss:.3f}" for loss in info.losses))
     table.add_row("leave-one-out", _percent(info.leave_one_out_accuracy))
+    if not info.keeps_support:
+        table.add_row("support set", "not kept; no example can be added or removed")
     if isinstance(info, AdaptedSession):
         table.add_row("milliseconds", ", ".join(f"{part} {spent:.1f}" for part, spent in info.milliseconds))
-    table.add_row("expires", _local(info.expires_at))
+    table.add_row("expires", _expiry(info))
     return table
 
 
@@ -48,7 +57,15 @@ def sessions_table(sessions: Iterable[SessionInfo]) -> Table:
     """Many sessions, a line each."""
     table = Table("session", "name", "model", "classes", "expires")
     for info in sessions:
-        table.add_row(info.session, info.name or "", info.model, str(len(info.labels)), _local(info.expires_at))
+        table.add_row(info.session, info.name or "", info.model, str(len(info.labels)), _expiry(info))
+    return table
+
+
+def examples_table(examples: Iterable[ExampleInfo]) -> Table:
+    """Id and label of each example."""
+    table = Table("id", "label")
+    for example in examples:
+        table.add_row(str(example.id), example.label)
     return table
 
 
@@ -66,6 +83,17 @@ def predictions_json(files: Sequence[Path], answer: Predictions) -> dict[str, ob
     return {**answer.model_dump(), "predictions": named}
 
 
+def _identity(info: SessionInfo) -> Iterator[tuple[str, str]]:
+    """Which session it is, and which state of it, where that is worth a line."""
+    yield "session", info.session
+    if info.name is not None:
+        yield "name", info.name
+    if info.revision > 1:
+        yield "revision", f"{info.revision}, refitted: its stored weights were lost" if info.refitted else str(info.revision)
+    if isinstance(info, AdaptedSession) and info.added:
+        yield "added", f"examples {info.added[0]} to {info.added[-1]}" if len(info.added) > 1 else f"example {info.added[0]}"
+
+
 def _runners_up(prediction: Prediction) -> str:
     return ", ".join(f"{other.label} {other.score:.3f}" for other in prediction.top if other.label != prediction.label)
 
@@ -74,5 +102,5 @@ def _percent(share: float | None) -> str:
     return "not known; it needs a class with two examples" if share is None else f"{share:.1%} of the support set"
 
 
-def _local(moment: datetime) -> str:
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+def _expiry(info: SessionInfo) -> str:
+    return "never, it is pinned" if info.expires_at is None else f"{info.expires_at.astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,8 +1,13 @@
 """From the runtime's values to the wire's."""
 
+from fastapi import Response
+
 from innerloop import wire
 from service.runtime.catalog import Catalog, Refused, Served
-from service.runtime.runtime import Answers, Spent
+from service.runtime.fitting import Spent
+from service.runtime.idempotency import Made
+from service.runtime.runtime import Answers
+from service.sessions.contents import SupportSet
 from service.sessions.session import Session
 
 
@@ -22,13 +27,31 @@ def session_info(session: Session) -> wire.SessionInfo:
         losses=revision.losses,
         leave_one_out_accuracy=revision.leave_one_out_accuracy,
         created_at=session.created_at,
-        expires_at=session.expires_at,
+        expires_at=None if session.pinned else session.expires_at,
+        pinned=session.pinned,
+        keeps_support=session.keeps_support,
+        refitted=revision.refitted,
     )
 
 
-def adapted_session(session: Session, spent: Spent) -> wire.AdaptedSession:
-    """Describe a new session, and where its time went."""
-    return wire.AdaptedSession(**session_info(session).model_dump(), milliseconds=_milliseconds(spent))
+def adapted_session(made: Made, response: Response) -> wire.AdaptedSession:
+    """Describe a session with its new revision, and where the time went."""
+    response.headers["ETag"] = etag(made.session)
+    if made.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return wire.AdaptedSession(**session_info(made.session).model_dump(), added=made.added, milliseconds=_milliseconds(made.spent))
+
+
+def etag(session: Session) -> str:
+    """Name a session's newest revision, for If-Match."""
+    return f'"{session.revision.number}"'
+
+
+def example_list(session: Session, support: SupportSet, *, after: int, limit: int) -> wire.ExampleList:
+    """Describe one page of a support set."""
+    found = [wire.ExampleInfo(id=number, label=label) for number, label in zip(support.ids, support.labels, strict=True) if number > after]
+    following = found[limit - 1].id if len(found) > limit else None
+    return wire.ExampleList(session=session.id, revision=session.revision.number, examples=tuple(found[:limit]), next=following)
 
 
 def predictions(answers: Answers, session_id: str | None) -> wire.Predictions:
@@ -45,6 +68,8 @@ def predictions(answers: Answers, session_id: str | None) -> wire.Predictions:
         weights_digest=answers.revision.weights_digest,
         predictions=tuple(wire.Prediction(label=top[0].label, score=top[0].score, top=tuple(top)) for top in ranked),
         milliseconds=_milliseconds(answers.spent),
+        refitted=answers.revision.refitted,
+        stale=answers.stale,
     )
 
 

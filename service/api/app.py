@@ -9,8 +9,9 @@ import torch
 from fastapi import FastAPI
 
 from service.api.documentation import PROBLEM
+from service.api.metrics import measured
 from service.api.problems import install_problem_handlers
-from service.api.routes import health, models, predictions, sessions
+from service.api.routes import examples, export, health, models, predictions, sessions
 from service.api.trace import TraceMiddleware
 from service.config import Settings
 from service.runtime.batching import Policy
@@ -19,27 +20,36 @@ from service.runtime.cores import UNPINNED, Cores, choose_cores, pin_this_thread
 from service.runtime.decoding import DecodePool
 from service.runtime.device import claim_device
 from service.runtime.engine import Engine
+from service.runtime.fitting import Fitter
 from service.runtime.limits import Limits
 from service.runtime.runtime import Runtime
 from service.runtime.warm_up import warm_up
 from service.runtime.worker import DeviceWorker
+from service.sessions.hot import HotWeights
 from service.sessions.memory import MemoryStore
+from service.sessions.redis import RedisStore
+from service.sessions.sqlite import SqliteStore
+from service.sessions.store import SessionStore
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, *, place: int | None = None) -> FastAPI:
     """Claim the device, load the meta-models and build the application around them; threads start with its lifespan.
+
+    Args:
+        settings: read once.
+        place: which of several servers side by side this is, see `choose_cores`.
 
     Raises:
         DeviceError: the device is not there.
     """
     device = claim_device(settings.device, threads=settings.torch_threads)
-    decoding, cores = DecodePool(), _cores(settings, device)
-    runtime = Runtime(
-        catalog=load_catalog(settings.model_store, device=device, default=settings.default_model),
-        store=MemoryStore(budget_bytes=settings.session_budget_bytes, clock=_now),
-        worker=_worker(settings, device, coming=decoding.busy, cores=cores),
-        decoding=decoding,
-        limits=_limits(settings),
+    decoding, cores = DecodePool(), _cores(settings, device, place)
+    fitter = Fitter(_worker(settings, device, coming=decoding.busy, cores=cores), decoding, _limits(settings))
+    runtime = Runtime.of(
+        load_catalog(settings.model_store, device=device, default=settings.default_model),
+        _store(settings),
+        HotWeights(budget_bytes=settings.host_bytes),
+        fitter,
         clock=_now,
         default_ttl_seconds=settings.session_ttl_seconds,
     )
@@ -47,12 +57,13 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         pin_this_thread(cores.loop)
-        with runtime.decoding, runtime.worker:
-            for served in runtime.catalog.served:
-                await warm_up(served, runtime.worker)
-            app.state.ready = True
-            yield
-            app.state.ready = False
+        with fitter.decoding, fitter.worker:
+            async with runtime.store, measured(app):
+                for served in runtime.catalog.served:
+                    await warm_up(served, fitter.worker)
+                app.state.ready = True
+                yield
+                app.state.ready = False
 
     app = FastAPI(
         title="Innerloop",
@@ -62,15 +73,26 @@ def create_app(settings: Settings) -> FastAPI:
         responses={"default": PROBLEM},
     )
     app.state.runtime, app.state.device, app.state.ready = runtime, device, False
+    app.state.store_kind = settings.store.partition(":")[0]
     app.add_middleware(TraceMiddleware)
     install_problem_handlers(app)
-    for routes in (models, sessions, predictions, health):
+    for routes in (models, sessions, examples, export, predictions, health):
         app.include_router(routes.router)
     return app
 
 
-def _cores(settings: Settings, device: torch.device) -> Cores:
-    return choose_cores(settings.pin_cores, torch_threads=torch.get_num_threads()) if device.type == "cpu" else UNPINNED
+def _store(settings: Settings) -> SessionStore:
+    if settings.store == "memory":
+        return MemoryStore(budget_bytes=settings.host_bytes, clock=_now)
+    if settings.store == "sqlite":
+        return SqliteStore(settings.data_dir / "sessions.sqlite3", clock=_now, quota_bytes=settings.store_bytes)
+    return RedisStore(settings.store, clock=_now, stale_seconds=settings.stale_seconds)
+
+
+def _cores(settings: Settings, device: torch.device, place: int | None) -> Cores:
+    if device.type != "cpu":
+        return UNPINNED
+    return choose_cores(settings.pin_cores, torch_threads=torch.get_num_threads(), place=place)
 
 
 def _worker(settings: Settings, device: torch.device, *, coming: Callable[[], bool], cores: Cores) -> DeviceWorker:

@@ -1,8 +1,8 @@
-"""One content-type → decoder table: three forms of a request, one value."""
+"""One content-type → decoder table: three forms of a request, one value. A request may also be one file."""
 
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TypeVar
@@ -25,6 +25,9 @@ from service.runtime.support_set import Labelled
 OptionsT = TypeVar("OptionsT", bound=BaseModel)
 
 EntryT = TypeVar("EntryT", bound=Query)
+
+# The content type of a request that is one file.
+FILE = "application/octet-stream"
 
 _LABEL: TypeAdapter[str] = TypeAdapter(Label)
 _EXAMPLES: TypeAdapter[list[Example]] = TypeAdapter(list[Example])
@@ -59,12 +62,32 @@ async def read_body(request: Request, limits: Limits) -> Body:
         UnsupportedMediaTypeError: a content type without a decoder.
         InvalidRequestError, UnusableSupportError, BrokenArchiveError, TooLargeError: the body cannot be used.
     """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type not in DECODERS:
-        raise UnsupportedMediaTypeError(f"expected a Content-Type among {', '.join(DECODERS)}, got {content_type or 'none'!r}")
-    _refuse_long(int(request.headers.get("content-length") or 0), limits)
-    body = await DECODERS[content_type](Request(request.scope, _bounded(request.receive, limits)), limits)
+    content_type = _content_type(request, DECODERS)
+    body = await DECODERS[content_type](_limited(request, limits), limits)
     return replace(body, options=(*body.options, *request.query_params.multi_items()))
+
+
+async def read_file(request: Request, limits: Limits) -> bytes:
+    """Give the bytes of a request that is one file.
+
+    Raises:
+        UnsupportedMediaTypeError: its content type is not `application/octet-stream`.
+        TooLargeError: it has more bytes than allowed.
+    """
+    _content_type(request, (FILE,))
+    return await _limited(request, limits).body()
+
+
+def _content_type(request: Request, taken: Collection[str]) -> str:
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in taken:
+        raise UnsupportedMediaTypeError(f"expected a Content-Type among {', '.join(taken)}, got {content_type or 'none'!r}")
+    return content_type
+
+
+def _limited(request: Request, limits: Limits) -> Request:
+    _refuse_long(int(request.headers.get("content-length") or 0), limits)
+    return Request(request.scope, _bounded(request.receive, limits))
 
 
 def _bounded(receive: Receive, limits: Limits) -> Receive:
@@ -83,7 +106,7 @@ def _bounded(receive: Receive, limits: Limits) -> Receive:
 
 def _refuse_long(size: int, limits: Limits) -> None:
     if size > limits.body_bytes:
-        raise TooLargeError(f"expected a body of at most {limits.body_bytes:,} bytes, got {size:,} or more; send smaller images or fewer")
+        raise TooLargeError(f"expected a body of at most {limits.body_bytes:,} bytes, got {size:,} or more; send less at once")
 
 
 async def _from_json(request: Request, limits: Limits) -> Body:  # noqa: ARG001 - one signature for every decoder

@@ -6,6 +6,7 @@ from fastapi import Depends, Header, Request
 from starlette.requests import ClientDisconnect
 
 from service.api.bodies import Body, read_body
+from service.errors import InvalidRequestError
 from service.runtime.caller import Caller
 from service.runtime.runtime import Runtime
 
@@ -30,6 +31,10 @@ async def caller_of(
     request_timeout_ms: Annotated[
         float | None, Header(gt=0, allow_inf_nan=False, description="milliseconds after which nobody waits for the answer any more")
     ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(min_length=1, max_length=255, description="names a request that makes something, so that sending it again does it once"),
+    ] = None,
 ) -> Caller:
     """Give who asks, and how long they wait."""
     arrived: float = request.scope["arrived"]
@@ -39,7 +44,7 @@ async def caller_of(
         if await request.is_disconnected():
             raise ClientDisconnect
 
-    return Caller(tenant, deadline, still_there)
+    return Caller(tenant, deadline, still_there, idempotency_key)
 
 
 TheRuntime = Annotated[Runtime, Depends(runtime_of)]
@@ -48,7 +53,20 @@ TheCaller = Annotated[Caller, Depends(caller_of)]
 
 async def body_of(request: Request, runtime: TheRuntime) -> Body:
     """Decode the body of a request."""
-    return await read_body(request, runtime.limits)
+    return await read_body(request, runtime.fitter.limits)
 
 
+async def expected_revision(
+    if_match: Annotated[str | None, Header(description='the revision that must be the newest, `"3"`')] = None,
+) -> int | None:
+    """Give the revision that a change expects to be the newest; None takes any."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    number = if_match.strip().removeprefix("W/").strip('"')
+    if not number.isdecimal():
+        raise InvalidRequestError(f'expected If-Match to be a revision as ETag gave it, `"3"`, or `*`, got {if_match!r}', field="If-Match")
+    return int(number)
+
+
+Expected = Annotated[int | None, Depends(expected_revision)]
 TheBody = Annotated[Body, Depends(body_of)]

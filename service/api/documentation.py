@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from innerloop import wire
+from service.api.bodies import FILE
 from service.api.problems import FRAMEWORK_CODES, STATUSES
 
 FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
@@ -49,16 +50,28 @@ def _inline(schema: dict[str, Any]) -> dict[str, Any]:
 LABELS = {"type": "array", "items": {"type": "string"}, "description": "one for every image, in the same order"}
 
 ADAPT = _forms(wire.CreateSession, wire.SessionOptions, {"images": FILES, "labels": LABELS}, "one folder of images per class")
+GROW = _forms(wire.GrowSession, wire.GrowOptions, {"images": FILES, "labels": LABELS}, "one folder of images per class")
 PREDICT = _forms(wire.PredictRequest, wire.PredictOptions, {"queries": FILES}, "images, answered in the order of their names")
-
-
-class OneCallOptions(wire.AdaptOptions, wire.PredictOptions):
-    """What the one-call form takes beside its images."""
 
 
 ONE_CALL = _forms(
     wire.OneCallRequest,
-    OneCallOptions,
+    wire.OneCallOptions,
     {"images": FILES, "labels": LABELS, "queries": FILES},
     "a folder `support` with one folder of images per class, and a folder `queries`",
 )
+
+_EXPORT = {"type": "string", "format": "binary"}
+
+WEIGHTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The file. Its metadata says what it is of: model, labels, digest, input and preprocessing, every value JSON",
+        "content": {FILE: {"schema": _EXPORT}},
+    }
+}
+IMPORT = {
+    "requestBody": {
+        "required": True,
+        "content": {FILE: {"schema": {**_EXPORT, "description": "what GET /v1/sessions/{id}/weights gave, as safetensors"}}},
+    }
+}

@@ -24,6 +24,7 @@ STATUSES: Mapping[type[errors.ServiceError], int] = {
     errors.BlankImageError: 422,
     errors.BrokenArchiveError: 422,
     errors.UnusableVectorError: 422,
+    errors.UnusableExportError: 422,
     errors.WrongInputKindError: 422,
     errors.StepsOutOfRangeError: 422,
     errors.ScopeNotOfferedError: 422,
@@ -34,12 +35,26 @@ STATUSES: Mapping[type[errors.ServiceError], int] = {
     errors.ModelRefusedError: 503,
     errors.SessionNotFoundError: 404,
     errors.SessionGoneError: 410,
+    errors.SessionDamagedError: 410,
+    errors.RevisionNotFoundError: 404,
+    errors.RevisionGoneError: 410,
+    errors.RevisionChangedError: 412,
+    errors.SupportNotKeptError: 409,
+    errors.ExampleNotFoundError: 404,
+    errors.IdempotencyKeyBusyError: 409,
+    errors.IdempotencyKeyReusedError: 422,
+    errors.StoreFullError: 507,
+    errors.StoreUnavailableError: 503,
     errors.ModelChangedError: 409,
     errors.QueueFullError: 429,
     errors.DrainingError: 503,
     errors.DeadlineError: 504,
     errors.DeviceMemoryError: 503,
+    errors.ExportUnavailableError: 501,
 }
+
+# Those that say when to try again.
+PASSING = (errors.QueueFullError, errors.StoreUnavailableError)
 
 # What the framework answers before a route is reached.
 FRAMEWORK_CODES: Mapping[int, str] = {404: "route_not_found", 405: "method_not_allowed", 413: "too_large"}
@@ -50,13 +65,16 @@ TITLES: Mapping[int, str] = {
     405: "Method not allowed",
     409: "Conflict",
     410: "Gone",
+    412: "Changed meanwhile",
     413: "Too large",
     415: "Unsupported media type",
     422: "Cannot be used",
     429: "Too many requests",
     500: "Internal error",
+    501: "Not offered here",
     503: "Unavailable",
     504: "Too late",
+    507: "No room left",
 }
 
 
@@ -72,7 +90,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 async def _service_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, errors.ServiceError) or type(error) not in STATUSES:
         return await _unexpected(request, error)
-    headers = {"Retry-After": f"{error.retry_after_seconds:.0f}"} if isinstance(error, errors.QueueFullError) else {}
+    headers = {"Retry-After": f"{error.retry_after_seconds:.0f}"} if isinstance(error, PASSING) else {}
     return _problem(request, STATUSES[type(error)], error.code, error.message, field=error.field, headers=headers)
 
 

@@ -1,4 +1,4 @@
-"""X-Request-ID in and out, and one log line a request."""
+"""X-Request-ID in and out, and one log line and one count a request."""
 
 import re
 import secrets
@@ -9,10 +9,12 @@ from fastapi import Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.metrics import count_request
+
 log = structlog.get_logger()
 
 ACCEPTED = re.compile(r"[\w.:-]{1,128}")
-QUIET = ("/livez", "/readyz")
+QUIET = ("/livez", "/readyz", "/metrics")
 
 
 def trace_id(request: Request) -> str:
@@ -21,7 +23,7 @@ def trace_id(request: Request) -> str:
 
 
 class TraceMiddleware:
-    """Names every request, notes when it came, tells the caller the name, and logs how it ended."""
+    """Names every request, notes when it came, tells the caller the name, logs how it ended and counts it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -43,8 +45,10 @@ class TraceMiddleware:
         try:
             await self._app(scope, receive, traced)
         finally:
+            seconds = time.perf_counter() - began
+            count_request(scope, status=status, seconds=seconds)
             if scope["path"] not in QUIET:
-                spent = round(1000 * (time.perf_counter() - began), 2)
+                spent = round(1000 * seconds, 2)
                 log.info(
                     "request", method=scope["method"], path=scope["path"], status=status, milliseconds=spent, trace_id=scope["trace_id"]
                 )

@@ -84,6 +84,13 @@ def moved_blocks(encoder: Encoder, scope: Scope) -> tuple[str, ...]:
     return {"head": (), "last_block": encoder.blocks[-1:], "body": encoder.blocks, "all": encoder.blocks}[scope]
 
 
+def adapted_shapes(model: MetaModel, way: int) -> dict[str, torch.Size]:
+    """Give the name and shape of every parameter that adapting to so many classes leaves."""
+    body = under(model.params, moved_blocks(model.encoder, model.recipe.scope))
+    head = {"head.weight": torch.Size([way, model.encoder.embedding]), "head.bias": torch.Size([way])}
+    return {name: value.shape for name, value in body.items()} | head
+
+
 def head_start(params: Params, recipe: Recipe, support: Support) -> Start:
     """Begin a task whose inner loop moves the head only; `support.inputs` are embeddings [N, D]."""
     factor = heads.scale(params)

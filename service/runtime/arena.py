@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from service.sessions.counters import EVICTED
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -81,6 +83,7 @@ class RowArena:
             return False
         for digest in leaving:
             self._free.extend(self._held.pop(digest))
+            EVICTED.labels(tier="device", reason="room").inc()
         return True
 
     def _next_row(self) -> int:

@@ -16,8 +16,10 @@ class Caller:
         tenant: whose sessions it sees, and whose turn its work takes.
         deadline: when it stops waiting, in seconds of `time.monotonic`; None waits for ever.
         still_there: raises when the caller has hung up.
+        idempotency_key: names a request that may be sent again, so that it is done once.
     """
 
     tenant: str
     deadline: float | None = None
     still_there: Callable[[], Awaitable[None]] = always_there
+    idempotency_key: str | None = None

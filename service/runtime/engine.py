@@ -22,7 +22,7 @@ from service.learner.views import view
 from service.runtime.arena import Head, RowArena
 from service.runtime.buckets import in_buckets
 from service.runtime.ranking import Asked, Ranked, rank
-from service.sessions.session import digest
+from service.sessions.contents import digest, pack_weights
 
 # Images that pass the encoder together: about what stays in a CPU's cache; a CUDA device wants to be filled.
 ENCODER_CHUNK = {"cpu": 64, "cuda": 2048}
@@ -62,9 +62,10 @@ class PredictTask:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What adapting to one support set gives; the digest identifies the adapted parameters by content."""
+    """What adapting to one support set gives: the adapted parameters, also as bytes, and the digest of those."""
 
     adapted: Adapted
+    packed: bytes
     weights_digest: str
     leave_one_out_accuracy: float | None
 
@@ -161,4 +162,5 @@ def _fitted(adapted: Adapted, leave_one_out: float | None) -> Fitted | Adaptatio
         return AdaptationDivergedError(
             "the support loss became NaN or infinite, so no session was made; ask for fewer steps", field="steps"
         )
-    return Fitted(adapted, digest(adapted.params), leave_one_out)
+    packed = pack_weights(adapted.params)
+    return Fitted(adapted, packed, digest(packed), leave_one_out)

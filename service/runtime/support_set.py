@@ -30,34 +30,33 @@ class Classes:
     shots: tuple[int, ...]
 
 
-def decode_support(examples: Sequence[Labelled], classes: Classes, takes: InputSpecification, limits: Limits) -> Support:
-    """Decode the examples and number their labels; the first that cannot be used raises its InputError.
+def as_task(inputs: Tensor, labels: Sequence[str], classes: Classes) -> Support:
+    """Number the labels of decoded inputs [N, ...].
 
-    Examples are put in an order of their own, by label and content, so that sending them in another gives the same
-    sums and the same digest.
+    Examples are put in an order of their own, by label and content, so that sending them in another, or one after the
+    other, gives the same sums and the same digest.
     """
     row = {label: index for index, label in enumerate(classes.labels)}
-    inputs = decode_inputs([example.raw for example in examples], takes, limits)
-    rows = [row[example.label] for example in examples]
+    rows = [row[label] for label in labels]
     order = sorted(range(len(rows)), key=lambda place: (rows[place], inputs[place].numpy().tobytes()))
     return Support(inputs[order], torch.tensor([rows[place] for place in order]), len(classes.labels))
 
 
 def decode_inputs(raws: Sequence[RawInput], takes: InputSpecification, limits: Limits) -> Tensor:
-    """Decode inputs in order: [N, ...] as the encoder reads them."""
+    """Decode inputs in order: [N, ...] as the encoder reads them; the first that cannot be used raises its InputError."""
     return torch.stack([takes.decode(raw, max_pixels=limits.image_pixels) for raw in raws])
 
 
-def classes_of(examples: Sequence[Labelled], served: Served, limits: Limits) -> Classes:
-    """Find the classes of a support set, before anything is decoded.
+def classes_of(labels: Sequence[str], served: Served, limits: Limits) -> Classes:
+    """Find the classes of a support set by its examples' labels, before anything is decoded.
 
     Raises:
         UnusableSupportError: no examples, one class only, or another number of classes than the head serves.
         TooLargeError: more examples or classes than allowed.
     """
-    counts = Counter(example.label for example in examples)
+    counts = Counter(labels)
     way, only = len(counts), served.manifest.recipe.way
-    if not examples:
+    if not labels:
         raise UnusableSupportError("expected labelled examples of at least two classes, got none", field="support")
     if way == 1:
         raise UnusableSupportError(
@@ -65,10 +64,10 @@ def classes_of(examples: Sequence[Labelled], served: Served, limits: Limits) -> 
         )
     if only is not None and way != only:
         raise UnusableSupportError(f"meta-model {served.reference} has a head for exactly {only} classes, got {way}", field="support")
-    if len(examples) > limits.examples or way > limits.classes:
+    if len(labels) > limits.examples or way > limits.classes:
         raise TooLargeError(
-            f"expected at most {limits.examples:,} examples of {limits.classes:,} classes, got {len(examples):,} of {way:,}",
+            f"expected at most {limits.examples:,} examples of {limits.classes:,} classes, got {len(labels):,} of {way:,}",
             field="support",
         )
-    labels = tuple(sorted(counts))
-    return Classes(labels, tuple(counts[label] for label in labels))
+    names = tuple(sorted(counts))
+    return Classes(names, tuple(counts[name] for name in names))

@@ -108,6 +108,11 @@ class DeviceWorker:
             self._draining = True
             self._changed.notify_all()
 
+    @property
+    def waiting_items(self) -> int:
+        """How many items are admitted and not yet answered."""
+        return self._admitted
+
     @contextmanager
     def admitted(self, items: int) -> Iterator[None]:
         """Hold a place in the queue for so many items, from before they are decoded until they are answered.

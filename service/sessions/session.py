@@ -1,34 +1,25 @@
-"""Sessions and their revisions, as values."""
+"""Sessions and their revisions, as values; weights and support sets are bytes beside them."""
 
-import hashlib
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-
-from safetensors.torch import save
-from torch import Tensor
-
-# What a session costs beside its weights: labels, losses and the dictionary entries around them.
-OVERHEAD_BYTES = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """An immutable state of a session.
+    """An immutable state of a session; its adapted weights are kept beside it, as bytes.
 
     Attributes:
         number: counted from 1.
-        weights: adapted parameters by name.
-        weights_digest: sha256 of them as safetensors bytes.
+        weights_digest: sha256 of the adapted weights as safetensors bytes.
         labels: the classes, sorted; row k of the head is labels[k].
         shots: support examples of each class.
         losses: support loss before the first inner step and after each one.
         leave_one_out_accuracy: 0..1, None when no class has two examples.
+        refitted: whether it was made because the weights of the one before were lost.
     """
 
     number: int
-    weights: Mapping[str, Tensor]
     weights_digest: str
     labels: tuple[str, ...]
     shots: tuple[int, ...]
@@ -36,11 +27,8 @@ class Revision:
     steps: int
     losses: tuple[float, ...]
     leave_one_out_accuracy: float | None
-
-    @property
-    def size_bytes(self) -> int:
-        """What the revision takes in memory, about."""
-        return OVERHEAD_BYTES + sum(value.nbytes for value in self.weights.values()) + sum(map(len, self.labels))
+    created_at: datetime
+    refitted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +38,10 @@ class Session:
     Attributes:
         model: `name@version`, pinned at creation.
         weights_sha256: of the meta-model's weights, so that others under the same name are refused.
-        revision: the newest one.
+        revision: the newest one, unless an older one was asked for.
+        expires_at: counted from creation or the last change of it; while the session is pinned it does not count.
+        pinned: it neither expires nor is evicted.
+        keeps_support: whether its support set is kept, so that it can grow or be refitted.
     """
 
     id: str
@@ -61,13 +52,14 @@ class Session:
     revision: Revision
     created_at: datetime
     expires_at: datetime
+    pinned: bool = False
+    keeps_support: bool = True
+
+    def has_expired(self, now: datetime) -> bool:
+        """Whether its time is over."""
+        return not self.pinned and self.expires_at <= now
 
 
 def new_session_id(now: datetime) -> str:
     """Give an unguessable id; ids sort by the millisecond they were made in."""
     return f"ses_{int(now.timestamp() * 1000):012x}{secrets.token_hex(10)}"
-
-
-def digest(weights: Mapping[str, Tensor]) -> str:
-    """Identify adapted weights by content: sha256 of their safetensors bytes, names sorted."""
-    return hashlib.sha256(save({name: weights[name].cpu().contiguous() for name in sorted(weights)})).hexdigest()

@@ -1,6 +1,5 @@
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from service.api.app import create_app
 from service.config import Settings
 from service.learner.encoders.mlp import Mlp
 from service.runtime.runtime import Runtime
+from service.sessions.hot import HotWeights
 from service.sessions.memory import MemoryStore
 from tests.tiny import FakeClock, tiny_model, write_tiny
 
@@ -47,6 +47,7 @@ def settings(model_store: Path) -> Settings:
         default_model="tiny",
         device="cpu",
         torch_threads=1,
+        store="memory",
         max_body_bytes=300_000,
         max_image_pixels=10_000,
         max_examples=40,
@@ -87,5 +88,13 @@ def clock() -> FakeClock:
 def client(running: TestClient, app: FastAPI, clock: FakeClock) -> Iterator[TestClient]:
     """The application with no sessions yet, and a clock that the test moves."""
     runtime: Runtime = app.state.runtime
-    with served_by(app, replace(runtime, store=MemoryStore(budget_bytes=2**20, clock=clock), clock=clock)):
+    fresh = Runtime.of(
+        runtime.catalog,
+        MemoryStore(budget_bytes=2**20, clock=clock),
+        HotWeights(budget_bytes=2**20),
+        runtime.fitter,
+        clock=clock,
+        default_ttl_seconds=runtime.sessions.default_ttl_seconds,
+    )
+    with served_by(app, fresh):
         yield running

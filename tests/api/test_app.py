@@ -17,7 +17,7 @@ def test_a_device_that_is_not_there_stops_the_start(model_store: Path) -> None:
 
 
 def test_an_empty_store_serves_no_model_and_says_so(tmp_path: Path) -> None:
-    with TestClient(create_app(Settings(model_store=tmp_path, device="cpu"))) as client:
+    with TestClient(create_app(Settings(model_store=tmp_path, device="cpu", store="memory"))) as client:
         assert client.get("/v1/models").json() == {"models": []}
         assert client.get("/v1/info").json()["default_model"] is None
         problem = client.post("/v1/sessions", **as_json(LEARN)).json()
@@ -27,14 +27,14 @@ def test_an_empty_store_serves_no_model_and_says_so(tmp_path: Path) -> None:
 
 def test_the_only_model_of_a_store_is_its_default(tmp_path: Path) -> None:
     write_tiny(tmp_path, "alone")
-    with TestClient(create_app(Settings(model_store=tmp_path, device="cpu"))) as client:
+    with TestClient(create_app(Settings(model_store=tmp_path, device="cpu", store="memory"))) as client:
         assert client.post("/v1/sessions", **as_json(LEARN)).json()["model"] == "alone@1"
 
 
 def test_a_name_is_its_newest_version_and_an_older_one_still_serves(tmp_path: Path) -> None:
     for _ in range(2):
         write_tiny(tmp_path, "tiny")
-    with TestClient(create_app(Settings(model_store=tmp_path, device="cpu"))) as client:
+    with TestClient(create_app(Settings(model_store=tmp_path, device="cpu", store="memory"))) as client:
         assert client.post("/v1/sessions", **as_json(LEARN, model="tiny")).json()["model"] == "tiny@2"
         assert client.post("/v1/sessions", **as_json(LEARN, model="tiny@1")).json()["model"] == "tiny@1"
 

@@ -22,7 +22,7 @@ def occupied(app: FastAPI) -> Iterator[GatedEngine]:
     """An application whose device computes only when its gate is opened."""
     engine, runtime = GatedEngine(torch.device("cpu")), app.state.runtime
     assert isinstance(runtime, Runtime)
-    with DeviceWorker(engine, queue_items=1000) as worker, served_by(app, replace(runtime, worker=worker)):
+    with DeviceWorker(engine, queue_items=1000) as worker, served_by(app, replace(runtime, fitter=replace(runtime.fitter, worker=worker))):
         yield engine
         engine.gate.set()
 

@@ -18,6 +18,7 @@ from service.config import Settings
 from service.runtime.limits import Limits
 from service.runtime.runtime import Runtime
 from service.sessions.session import Session
+from service.sessions.store import Contents
 from tests.api.conftest import LogEntry, served_by
 from tests.api.forms import ANSWERS, ASK, BOTH, LEARN, QUERIES, SUPPORT, Task, as_json, as_multipart, as_zip, encoded, raw, zip_body, zipped
 from tests.tiny import SHAPES, drawing, png
@@ -302,7 +303,7 @@ def test_a_method_that_is_not_allowed_is_told_which_are(client: TestClient) -> N
 def test_a_full_queue_says_when_to_come_back(client: TestClient, app: FastAPI) -> None:
     runtime: Runtime = app.state.runtime
     session = client.post("/v1/sessions", **as_json(LEARN)).json()["session"]
-    with runtime.worker.admitted(20_000):
+    with runtime.fitter.worker.admitted(20_000):
         for path, request in (("/v1/sessions", LEARN), (f"/v1/sessions/{session}/predict", ASK), ("/v1/predict", BOTH)):
             response = client.post(path, **as_json(request))
             refused(response, 429, "queue_full")
@@ -316,7 +317,7 @@ def test_a_session_of_weights_that_are_no_longer_there_is_refused(client: TestCl
 
     async def adapted_from_other_weights() -> Session:
         session = replace(await runtime.store.get("default", made), id="ses_other", weights_sha256="0" * 64)
-        await runtime.store.create(session)
+        await runtime.store.create(session, Contents(b"", None))
         return session
 
     session = asyncio.run(adapted_from_other_weights())
@@ -328,7 +329,7 @@ def test_a_server_that_drains_takes_no_new_work(settings: Settings) -> None:
     app = create_app(settings)
     with TestClient(app) as client:
         session = client.post("/v1/sessions", **as_json(LEARN)).json()["session"]
-        app.state.runtime.worker.drain()
+        app.state.runtime.fitter.worker.drain()
         refused(client.post("/v1/sessions", **as_json(LEARN)), 503, "draining")
         refused(client.post(f"/v1/sessions/{session}/predict", **as_json(ASK)), 503, "draining")
         assert client.get(f"/v1/sessions/{session}").status_code == 200

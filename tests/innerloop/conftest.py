@@ -28,14 +28,14 @@ def _handler(server: FakeServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            response = server.handle(httpx2.Request(self.command, f"http://host{self.path}", content=body))
+            response = server.handle(httpx2.Request(self.command, f"http://host{self.path}", content=body, headers=dict(self.headers)))
             self.send_response(response.status_code)
             for name, value in response.headers.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(response.content)
 
-        do_GET = do_POST = do_DELETE = answer  # noqa: N815 - http.server looks for these names
+        do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815 - http.server looks for these names
 
         def log_message(self, format: str, *args: object) -> None:
             pass

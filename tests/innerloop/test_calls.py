@@ -1,17 +1,12 @@
-import httpx2
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+
 import pytest
 
 from innerloop import calls
-from innerloop.errors import ApiError, QueueFullError, ServerUnreachableError, UnexpectedAnswerError, UnusableInputError
-from innerloop.wire import AdaptedSession, CreateSession, OneCallRequest, PredictRequest
-from tests.innerloop.server import INFO, answer, problem
-
-REQUEST = httpx2.Request("GET", "http://host/v1/info")
-
-
-def received(response: httpx2.Response) -> httpx2.Response:
-    response.request = REQUEST
-    return response
+from innerloop.errors import UnusableInputError
+from innerloop.exchange import Call
+from innerloop.wire import CreateSession, GrowSession, OneCallRequest, PredictRequest
 
 
 def test_adapt_asks_for_what_was_given_and_leaves_the_rest_to_the_server() -> None:
@@ -22,10 +17,21 @@ def test_adapt_asks_for_what_was_given_and_leaves_the_rest_to_the_server() -> No
     assert ([(one.label, one.image) for one in body.support], body.steps) == ([("a", b"1"), ("b", b"2")], 0)
 
 
+def test_a_fork_may_bring_no_examples_of_its_own() -> None:
+    body = CreateSession.model_validate_json(calls.adapt(None, from_session="ses_1", keep_support=False).content or b"")
+    assert body.model_fields_set == {"from_session", "keep_support"}
+    assert (body.from_session, body.keep_support, body.support) == ("ses_1", False, ())
+
+
 def test_predict_is_a_valid_request() -> None:
-    call = calls.predict("ses_1", [b"1", [0.5]], top_k=2)
+    call = calls.predict("ses_1", [b"1", [0.5]], top_k=2, revision=3)
     body = PredictRequest.model_validate_json(call.content or b"")
-    assert (call.path, [one.image for one in body.queries], body.top_k) == ("/v1/sessions/ses_1/predict", [b"1", None], 2)
+    assert (call.path, [one.image for one in body.queries]) == ("/v1/sessions/ses_1/predict", [b"1", None])
+    assert (body.top_k, body.revision) == (2, 3)
+
+
+def test_the_newest_revision_is_asked_by_naming_none() -> None:
+    assert b"revision" not in (calls.predict("ses_1", [b"1"], top_k=2, revision=None).content or b"")
 
 
 def test_one_call_predict_is_a_valid_request() -> None:
@@ -37,7 +43,13 @@ def test_one_call_predict_is_a_valid_request() -> None:
 @pytest.mark.parametrize("option", [{"name": "half \udcff"}, {"ttl_seconds": float("inf")}])
 def test_an_option_that_json_cannot_say_is_refused_before_sending(option: dict[str, object]) -> None:
     with pytest.raises(UnusableInputError, match="whole characters, and finite numbers"):
-        calls.adapt({"a": [b"1"]}, **option)
+        calls.adapt({"a": [b"1"]}, idempotency_key=None, **option)
+
+
+@pytest.mark.parametrize("build", [calls.session, calls.model, lambda text: calls.sessions(None, name=text)])
+def test_half_a_character_in_an_address_is_refused_before_sending(build: Callable[[str], object]) -> None:
+    with pytest.raises(UnusableInputError, match="whole characters"):
+        build("half \udcff")
 
 
 def test_a_label_may_be_in_any_script() -> None:
@@ -51,72 +63,58 @@ def test_a_label_may_be_in_any_script() -> None:
         (calls.session("a/../b?c"), "GET /v1/sessions/a%2F..%2Fb%3Fc"),
         (calls.delete("ses_1"), "DELETE /v1/sessions/ses_1"),
         (calls.sessions(None), "GET /v1/sessions"),
+        (calls.sessions("ses_1", name="a b", model=None), "GET /v1/sessions?after=ses_1&name=a+b"),
+        (
+            calls.sessions(None, created_from=datetime(2026, 1, 2, tzinfo=UTC)),
+            "GET /v1/sessions?created_from=2026-01-02T00%3A00%3A00%2B00%3A00",
+        ),
+        (calls.delete_sessions(confirm=False), "DELETE /v1/sessions?confirm=false"),
+        (calls.delete_sessions(confirm=True, name="x"), "DELETE /v1/sessions?confirm=true&name=x"),
+        (calls.examples("a/b", 7), "GET /v1/sessions/a%2Fb/examples?after=7"),
+        (calls.remove("ses_1", [3, 5], expected_revision=None), "DELETE /v1/sessions/ses_1/examples?id=3&id=5"),
+        (calls.export("ses_1", format="onnx", revision=2), "GET /v1/sessions/ses_1/weights?format=onnx&revision=2"),
+        (calls.import_session(b"", name="n", ttl_seconds=None), "POST /v1/sessions/import?name=n"),
         (calls.models(), "GET /v1/models"),
         (calls.model("omniglot@1"), "GET /v1/models/omniglot@1"),
         (calls.info(), "GET /v1/info"),
     ],
 )
-def test_an_id_cannot_leave_its_place_in_the_path(call: calls.Call[object], line: str) -> None:
+def test_an_id_cannot_leave_its_place_in_the_path(call: Call[object], line: str) -> None:
     assert f"{call.method} {call.path}" == line
 
 
-@pytest.mark.parametrize("code", [error.code for error in ApiError.__subclasses__()])
-def test_a_problem_becomes_the_class_with_its_code(code: str) -> None:
-    with pytest.raises(ApiError, match="bad luck") as caught:
-        calls.read_answer(calls.info(), received(problem(code, detail="bad luck", field="support[1]")))
-    assert type(caught.value).code == code
-    assert caught.value.problem.field == "support[1]"
+def test_adding_says_which_revision_it_expects_and_which_request_it_is() -> None:
+    call = calls.add("ses_1", {"a": [b"1"]}, expected_revision=3, idempotency_key="once")
+    assert (call.method, call.path) == ("POST", "/v1/sessions/ses_1/examples")
+    assert call.headers == {"If-Match": '"3"', "Idempotency-Key": "once"}
+    assert GrowSession.model_validate_json(call.content or b"").support[0].label == "a"
 
 
-def test_a_code_of_a_newer_server_is_a_plain_refusal() -> None:
-    with pytest.raises(ApiError) as caught:
-        calls.read_answer(calls.info(), received(problem("not_invented_yet")))
-    assert type(caught.value) is ApiError
-    assert caught.value.problem.code == "not_invented_yet"
+def test_revision_zero_is_an_expectation_too() -> None:
+    assert calls.remove("ses_1", [1], expected_revision=0).headers == {"If-Match": '"0"'}
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), (None, None)])
-def test_retry_after_is_read_when_it_counts_seconds(header: str | None, seconds: float | None) -> None:
-    response = problem("queue_full", status=429)
-    response.headers.update({"Retry-After": header} if header else {})
-    with pytest.raises(QueueFullError) as caught:
-        calls.read_answer(calls.info(), received(response))
-    assert caught.value.retry_after_seconds == seconds
+def test_an_empty_filter_is_still_a_filter() -> None:
+    assert calls.delete_sessions(confirm=True, name="", model=None).path == "/v1/sessions?confirm=true&name="
 
 
-@pytest.mark.parametrize(
-    "response",
-    [
-        httpx2.Response(502, html="<h1>Bad gateway</h1>"),
-        httpx2.Response(404, json={"detail": "Not Found"}),
-        httpx2.Response(307, headers={"Location": "/elsewhere"}),
-        httpx2.Response(200, html="<h1>Welcome</h1>"),
-        httpx2.Response(200, json={"version": "0.1.0"}),
-        httpx2.Response(204),
-    ],
-)
-def test_an_answer_that_is_not_ours_names_the_address_and_what_came(response: httpx2.Response) -> None:
-    with pytest.raises(UnexpectedAnswerError, match=f"GET http://host/v1/info, got {response.status_code}"):
-        calls.read_answer(calls.info(), received(response))
+def test_a_time_is_sent_in_its_own_zone() -> None:
+    moment = datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=-5)))
+    assert calls.sessions(None, created_until=moment).path.endswith("?created_until=2026-01-02T03%3A00%3A00-05%3A00")
 
 
-def test_an_answer_may_say_more_than_this_client_knows() -> None:
-    response = httpx2.Response(200, json=INFO.model_dump() | {"colour": "blue"})
-    assert calls.read_answer(calls.info(), response) == INFO
+def test_an_import_is_bytes_and_says_so() -> None:
+    call = calls.import_session(b"\0weights", name="a & b", ttl_seconds=9.5)
+    assert call.path == "/v1/sessions/import?name=a+%26+b&ttl_seconds=9.5"
+    assert (call.content, call.headers) == (b"\0weights", {"Content-Type": "application/octet-stream"})
 
 
-def test_an_answer_of_another_call_is_not_taken() -> None:
-    call = calls.Call("GET", "/v1/info", AdaptedSession.model_validate_json)
-    with pytest.raises(UnexpectedAnswerError):
-        calls.read_answer(call, received(answer(INFO)))
+@pytest.mark.parametrize("key", ["é", "line\nbreak", "a\r\nHost: elsewhere", "\0"])
+def test_a_key_that_a_header_cannot_hold_is_refused_before_sending(key: str) -> None:
+    with pytest.raises(UnusableInputError, match="plain ASCII"):
+        calls.adapt({"a": [b"1"]}, idempotency_key=key)
 
 
-@pytest.mark.parametrize("error", [httpx2.ConnectError("refused"), httpx2.ReadTimeout(""), httpx2.InvalidURL("bad port")])
-def test_no_answer_names_the_address_and_what_to_do(error: Exception) -> None:
-    with pytest.raises(ServerUnreachableError, match=r"no answer from http://host: \w+.*innerloop serve"), calls.reaching("http://host"):
-        raise error
-
-
-def test_an_unreadable_answer_is_not_ours() -> None:
-    with pytest.raises(UnexpectedAnswerError, match="http://host"), calls.reaching("http://host"):
-        raise httpx2.DecodingError("bad gzip")
+def test_a_change_says_only_what_changes() -> None:
+    call = calls.change("ses_1", name=None, pinned=False, ttl_seconds=None)
+    assert (call.method, call.path, call.content) == ("PATCH", "/v1/sessions/ses_1", b'{"pinned": false}')

@@ -1,11 +1,19 @@
-import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
 
-from innerloop import AsyncClient, Client, QueueFullError, ServerUnreachableError, SessionNotFoundError, UnusableInputError
+from innerloop import (
+    Client,
+    InvalidRequestError,
+    QueueFullError,
+    RevisionChangedError,
+    ServerUnreachableError,
+    SessionNotFoundError,
+    SupportNotKeptError,
+    UnusableInputError,
+)
 from tests.innerloop.server import INFO, OMNIGLOT, FakeServer, problem
 
 SUPPORT = {"b": [b"1", b"2"], "a": [b"3"]}
@@ -13,14 +21,6 @@ SUPPORT = {"b": [b"1", b"2"], "a": [b"3"]}
 
 def client_of(server: FakeServer) -> Client:
     return Client("http://host", transport=server.transport)
-
-
-def run(server: FakeServer, work: Callable[[AsyncClient], Awaitable[None]]) -> None:
-    async def inside() -> None:
-        async with AsyncClient("http://host", transport=server.transport) as client:
-            await work(client)
-
-    asyncio.run(inside())
 
 
 def test_a_session_knows_what_it_was_adapted_to_and_predicts(server: FakeServer) -> None:
@@ -49,6 +49,104 @@ def test_sessions_come_from_every_page_once(server: FakeServer, count: int) -> N
         assert [session.id for session in client.sessions()] == made
 
 
+def test_a_session_grows_and_shrinks_as_values(server: FakeServer) -> None:
+    with client_of(server) as client:
+        first = client.adapt(None, SUPPORT, idempotency_key="once")
+        assert server.requests[-1].headers["Idempotency-Key"] == "once"
+        second = first.add({"c": [b"6"]}, expected_revision=1)
+        assert (first.revision, second.revision, second.added) == (1, 2, (4,))
+        assert [(one.id, one.label) for one in second.examples()] == [(1, "b"), (2, "b"), (3, "a"), (4, "c")]
+        third = second.remove([4, 1], expected_revision=2)
+        assert (third.revision, third.labels, third.added) == (3, ("a", "b"), ())
+        with pytest.raises(RevisionChangedError):
+            second.add({"c": [b"6"]}, expected_revision=2)
+        with pytest.raises(RevisionChangedError, match="the newest revision is 3"):
+            second.remove([2], expected_revision=2)
+        assert (first.refresh().revision, first.refresh().added, first.refresh().client) == (3, (), client)
+
+
+def test_examples_come_from_every_page_once(server: FakeServer) -> None:
+    with client_of(server) as client:
+        session = client.adapt(None, {"b": [b"1", b"2"], "a": [b"3", b"4", b"5"]})
+        assert [example.id for example in session.examples()] == [1, 2, 3, 4, 5]
+    assert [request.url.params.get("after") for request in server.requests[1:]] == [None, "2", "4"]
+
+
+def test_an_added_example_may_name_its_request(server: FakeServer) -> None:
+    with client_of(server) as client:
+        client.adapt(None, SUPPORT).add({"c": [b"6"]}, idempotency_key="once")
+    assert (server.requests[-1].headers["Idempotency-Key"], "If-Match" in server.requests[-1].headers) == ("once", False)
+
+
+def test_a_session_made_without_its_support_set_does_not_grow(server: FakeServer) -> None:
+    with client_of(server) as client:
+        session = client.adapt(None, SUPPORT, keep_support=False)
+        assert session.info.keeps_support is False
+        with pytest.raises(SupportNotKeptError):
+            session.add({"c": [b"6"]})
+
+
+def test_a_fork_takes_every_option(server: FakeServer) -> None:
+    options = {"steps": 2, "scope": "all", "name": "fork", "ttl_seconds": 9, "keep_support": False}
+    with client_of(server) as client:
+        source = client.adapt(None, SUPPORT)
+        source.fork()
+        assert server.body == {"from_session": source.id}
+        source.fork(steps=2, scope="all", name="fork", ttl_seconds=9, keep_support=False, idempotency_key="once")
+    assert server.body == {"from_session": source.id, **options}
+    assert server.requests[-1].headers["Idempotency-Key"] == "once"
+
+
+def test_a_change_gives_a_new_value(server: FakeServer) -> None:
+    with client_of(server) as client:
+        session = client.adapt(None, SUPPORT, name="old")
+        pinned = session.change(pinned=True)
+        assert (pinned.info.pinned, pinned.info.expires_at, pinned.info.name) == (True, None, "old")
+        named = pinned.change(name="new", pinned=False, ttl_seconds=9)
+    assert (named.info.name, named.info.pinned, server.body["ttl_seconds"]) == ("new", False, 9)
+    assert (session.info.name, session.info.pinned) == ("old", False)
+
+
+def test_sessions_are_filtered_on_every_page(server: FakeServer) -> None:
+    moment = datetime(2026, 1, 2, tzinfo=UTC)
+    with client_of(server) as client:
+        for name in ("x", "y", "x", "x"):
+            client.adapt(None, SUPPORT, name=name)
+        found = client.sessions(name="x", model="omniglot", created_from=moment, created_until=moment + timedelta(days=1))
+        assert [session.id for session in found] == ["ses_0", "ses_2", "ses_3"]
+    times = [("created_from", "2026-01-02T00:00:00+00:00"), ("created_until", "2026-01-03T00:00:00+00:00")]
+    assert server.query == [("after", "2"), ("name", "x"), ("model", "omniglot"), *times]
+
+
+def test_a_session_is_forked_changed_and_asked_at_a_revision(server: FakeServer) -> None:
+    with client_of(server) as client:
+        session = client.adapt("m", SUPPORT, keep_support=True)
+        fork = session.fork({"c": [b"6"]}, name="fork")
+        assert (fork.id, fork.info.model, fork.labels) == ("ses_1", "m@1", ("a", "b", "c"))
+        assert session.change(pinned=True).info.expires_at is None
+        grown = session.add({"c": [b"6"]})
+        assert (grown.predict([b"4"]).revision, grown.predict([b"4"], revision=1).revision) == (2, 1)
+
+
+def test_weights_leave_and_come_back(server: FakeServer) -> None:
+    with client_of(server) as client:
+        exported = client.adapt(None, SUPPORT).export("onnx", revision=1)
+        assert exported == b"onnx of ses_0@1"
+        back = client.import_session(exported, name="back", ttl_seconds=60)
+    assert (back.id, back.info.name, back.info.weights_digest) == ("ses_1", "back", exported.decode())
+    assert server.query == [("name", "back"), ("ttl_seconds", "60")]
+
+
+def test_sessions_end_by_filter_when_it_is_meant(server: FakeServer) -> None:
+    with client_of(server) as client:
+        for name in ("one", "two"):
+            client.adapt(None, SUPPORT, name=name)
+        with pytest.raises(InvalidRequestError):
+            client.delete_sessions(confirm=False)
+        assert client.delete_sessions(confirm=True, name="one") == 1
+        assert [session.info.name for session in client.sessions()] == ["two"]
+
+
 def test_one_call_predict_keeps_nothing(server: FakeServer) -> None:
     with client_of(server) as client:
         answer = client.predict("omniglot", SUPPORT, [b"4"], steps=1, scope="head", top_k=1)
@@ -75,30 +173,6 @@ def test_a_refusal_is_raised_from_any_call(server: FakeServer) -> None:
     with client_of(server) as client, pytest.raises(QueueFullError, match="12 images wait") as caught:
         client.info()
     assert caught.value.retry_after_seconds == 3
-
-
-def test_the_async_client_answers_as_the_blocking_one(server: FakeServer) -> None:
-    async def work(client: AsyncClient) -> None:
-        session = await client.adapt("omniglot", SUPPORT, steps=2)
-        assert (session.id, session.labels, session.info.steps) == ("ses_0", ("a", "b"), 2)
-        assert (await session.predict([b"4", b"5"])).session == session.id
-        assert (await client.session(session.id)).id == session.id
-        assert (await client.predict(None, SUPPORT, [b"4"])).session is None
-        assert (await client.models(), await client.model("omniglot@1"), await client.info()) == ((OMNIGLOT,), OMNIGLOT, INFO)
-        others = [(await client.adapt(None, SUPPORT)).id for _ in range(4)]
-        assert [one.id async for one in client.sessions()] == [session.id, *others]
-        await session.delete()
-        with pytest.raises(SessionNotFoundError):
-            await client.session(session.id)
-
-    run(server, work)
-
-
-def test_both_clients_offer_the_same_methods() -> None:
-    def methods(kind: type) -> set[str]:
-        return {name for name in vars(kind) if not name.startswith("_")}
-
-    assert methods(Client) == methods(AsyncClient)
 
 
 def closed_port() -> int:

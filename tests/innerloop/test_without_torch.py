@@ -65,7 +65,8 @@ def test_the_version_is_the_projects(run: Run) -> None:
 
 def test_help_names_the_commands_of_both_halves(run: Run) -> None:
     shown = run("innerloop", "--help").stdout
-    assert all(f" {name} " in shown for name in ("adapt", "predict", "sessions", "delete", "serve", "train", "evaluate", "models"))
+    client = ("adapt", "predict", "add", "remove", "examples", "sessions", "change", "fork", "export", "import", "delete")
+    assert all(f" {name} " in shown for name in (*client, "serve", "train", "evaluate", "models"))
 
 
 @pytest.mark.parametrize("name", ["serve", "train", "evaluate", "models"])

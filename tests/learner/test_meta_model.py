@@ -13,7 +13,7 @@ from service.learner.encoders.mlp import Mlp
 from service.learner.encoders.residual import Residual
 from service.learner.episodes import Support
 from service.learner.losses import balanced_weights, cross_entropy
-from service.learner.meta_model import Adapted, MetaModel, adapt, fold, initial_params, moved_names, predict
+from service.learner.meta_model import Adapted, MetaModel, adapt, adapted_shapes, fold, initial_params, moved_names, predict
 from service.learner.parameters import Params
 from service.learner.recipe import Recipe, Scope
 from tests.learner.tasks import distance, labels_of, random_support
@@ -223,3 +223,10 @@ def test_folding_batch_norm_into_the_convolutions_changes_no_embedding(encoder: 
 def test_what_has_no_batch_norm_is_folded_as_it_is(model: MetaModel, generator: torch.Generator) -> None:
     inputs = torch.rand(3, *model.encoder.input_shape, generator=generator)
     assert distance(fold(model).embed(inputs), model.embed(inputs)) < 1e-5
+
+
+@pytest.mark.parametrize("scope", ["head", "last_block", "body", "all"])
+def test_the_shapes_that_adapting_leaves_are_known_before(scope: Scope) -> None:
+    some = tiny_model(ALL_ON_GROUP_NORM[0], Recipe(scope=scope, step_size=0.01, steps_default=1, steps_max=1))
+    left = adapt(some, task(), 1).params
+    assert adapted_shapes(some, len(SHOTS)) == {name: value.shape for name, value in left.items()}

@@ -25,28 +25,35 @@ from service.errors import (
     AdaptationDivergedError,
     DeadlineError,
     QueueFullError,
+    RevisionGoneError,
     ServiceError,
     SessionGoneError,
+    SessionNotFoundError,
+    SupportNotKeptError,
     UnusableVectorError,
 )
 from service.inputs.specification import RawInput
 from service.learner.encoders.mlp import Mlp
-from service.learner.episodes import Support
 from service.learner.meta_model import MetaModel, adapt, predict
+from service.learner.parameters import Params
 from service.learner.recipe import Recipe
 from service.runtime.batching import Policy
 from service.runtime.caller import Caller
 from service.runtime.catalog import load_catalog
 from service.runtime.decoding import DecodePool
 from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
+from service.runtime.fitting import Fitter
+from service.runtime.lifecycle import AdaptOptions, KeepOptions
 from service.runtime.limits import Limits
 from service.runtime.ranking import Ranked
-from service.runtime.runtime import AdaptOptions, Answers, Runtime
-from service.runtime.support_set import Labelled, classes_of, decode_support
+from service.runtime.runtime import Answers, Runtime
+from service.runtime.support_set import Labelled
 from service.runtime.worker import DeviceWorker
+from service.sessions.hot import HotWeights
 from service.sessions.memory import MemoryStore
-from service.sessions.session import Revision, Session, digest
+from service.sessions.session import Session
 from tests.learner.tasks import distance
+from tests.runtime.serving import task_of, weights
 from tests.runtime.tasks import probabilities
 from tests.tiny import HEAD_RECIPE, FakeClock, tiny_model, write_tiny
 
@@ -96,6 +103,7 @@ class Known:
     """A session that was made, and what may have happened to it since."""
 
     session: Session
+    support: dict[int, Sequence[Labelled]]
     deleted: bool = False
 
 
@@ -108,6 +116,7 @@ class Storm:
     chance: random.Random
     until: float
     known: dict[str, Known] = field(default_factory=dict)
+    book: dict[str, Params] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
@@ -116,7 +125,8 @@ class Storm:
         await asyncio.gather(*(self._call() for _ in range(CALLERS)))
 
     async def _call(self) -> None:
-        actions = [self._adapt] * 4 + [self._ask] * 12 + [self._ask_once] * 2 + [self._delete, self._give_up, self._hurry, self._break]
+        actions = [self._adapt] * 4 + [self._ask] * 12 + [self._ask_once, self._grow] * 2
+        actions += [self._delete, self._give_up, self._hurry, self._break]
         while time.monotonic() < self.until:
             action = self.chance.choice(actions)
             if self.chance.random() < 0.002:
@@ -131,10 +141,40 @@ class Storm:
 
     async def _adapt(self) -> None:
         model, support = self._model(), self._support()
-        session, _ = await self.runtime.create_session(self._caller(), support, AdaptOptions(model, 3), name=None, ttl_seconds=TTL)
-        self._check_weights(session.revision, model, support)
-        self.known[session.id] = Known(session)
+        caller, keeping = self._caller(), KeepOptions(ttl_seconds=TTL, support=self.chance.random() < 0.8)
+        made = await self.runtime.sessions.create(caller, support, AdaptOptions(model, 3), keeping)
+        await self._note(made.session, support)
         self.counts["adapted"] += 1
+
+    async def _grow(self) -> None:
+        """Add examples to a session while others ask it, and grow it too."""
+        if not self.known:
+            return
+        known, more = self.chance.choice(list(self.known.values())), self._support()
+        try:
+            made = await self.runtime.sessions.grow(Caller(known.session.tenant), known.session.id, more)
+        except SupportNotKeptError:
+            if known.session.keeps_support:
+                self.wrong.append(f"a support set is lost: {known.session.id}")
+            self.counts["had nothing to grow from"] += 1
+        except (SessionGoneError, SessionNotFoundError) as error:
+            self._check_absence(known, error, stranger=False)
+        else:
+            newest = made.session.revision.number
+            known.support[newest] = more
+            await self._note(made.session, [each for number in range(1, newest + 1) for each in known.support[number]])
+            self.counts["grown"] += 1
+
+    async def _note(self, session: Session, support: Sequence[Labelled]) -> None:
+        """Check what was adapted, and keep the weights in the book, to check answers by."""
+        try:
+            kept = await weights(self.runtime, session)
+        except (SessionGoneError, RevisionGoneError):
+            return  # already deleted or evicted
+        self.book[session.revision.weights_digest] = kept
+        if session.revision.number == 1:
+            self.known[session.id] = Known(session, {1: support})
+        self._check_weights(kept, session.model, support, session.revision.steps)
 
     async def _ask(self) -> None:
         if not self.known:
@@ -147,15 +187,14 @@ class Storm:
         except ServiceError as error:
             self._check_absence(known, error, stranger=stranger)
         else:
-            if stranger or answers.revision.weights_digest != known.session.revision.weights_digest:
-                self.wrong.append(f"another session's weights: {known.session.id}")
-            self._check_answers(answers, known.session.revision, asked)
+            if stranger:
+                self.wrong.append(f"an answer to a stranger: {known.session.id}")
+            await self._check_session(answers, known.session, asked)
 
     async def _ask_once(self) -> None:
         model, support, asked = self._model(), self._support(), self._queries()
         answers = await self.runtime.predict_once(self._caller(), support, asked, AdaptOptions(model, 2), top=9)
-        self._check_weights(answers.revision, model, support)
-        self._check_answers(answers, answers.revision, asked)
+        self._check_answers(answers, self._alone(model, support, 2), asked, tolerance=1e-4)
 
     async def _delete(self) -> None:
         if not self.known:
@@ -170,7 +209,7 @@ class Storm:
 
     async def _give_up(self) -> None:
         """Cancel a request at any moment of it."""
-        doomed = asyncio.ensure_future(self.chance.choice([self._adapt, self._ask, self._ask_once])())
+        doomed = asyncio.ensure_future(self.chance.choice([self._adapt, self._ask, self._ask_once, self._grow])())
         await asyncio.sleep(self.chance.random() * 0.02)
         doomed.cancel()
         await asyncio.gather(doomed, return_exceptions=True)
@@ -185,7 +224,7 @@ class Storm:
         except DeadlineError:
             self.counts["too late"] += 1
         else:
-            self._check_answers(answers, answers.revision, asked)
+            self._check_answers(answers, self._alone(model, support, 2), asked, tolerance=1e-4)
 
     async def _break(self) -> None:
         """Send what breaks the engine: only this request may fail."""
@@ -214,23 +253,34 @@ class Storm:
     def _queries(self) -> list[RawInput]:
         return [RawInput("query", [self.chance.gauss(0, 1) for _ in range(LENGTH)]) for _ in range(self.chance.randint(1, 4))]
 
-    def _check_weights(self, revision: Revision, model: str, support: Sequence[Labelled]) -> None:
-        """Adapt alone, by the slow loop, and compare."""
+    def _alone(self, model: str, support: Sequence[Labelled], steps: int) -> Params:
+        """Adapt by the slow loop."""
         served = self.runtime.catalog.find(model)
-        decoded = decode_support(support, classes_of(support, served, self.runtime.limits), served.manifest.input, self.runtime.limits)
-        alone = adapt(served.model, Support(decoded.inputs, decoded.labels, decoded.way), revision.steps)
-        if digest(revision.weights) != revision.weights_digest or any(
-            distance(revision.weights[name], value) > 1e-4 for name, value in alone.params.items()
-        ):
+        return adapt(served.model, task_of(self.runtime, support, served), steps).params
+
+    def _check_weights(self, kept: Params, model: str, support: Sequence[Labelled], steps: int) -> None:
+        if any(distance(kept[name], value) > 1e-4 for name, value in self._alone(model, support, steps).items()):
             self.wrong.append("wrong weights")
         self.counts["weights checked"] += 1
 
-    def _check_answers(self, answers: Answers, revision: Revision, asked: Sequence[RawInput]) -> None:
-        """Answer alone, with the session's own weights, and compare."""
+    async def _check_session(self, answers: Answers, session: Session, asked: Sequence[RawInput]) -> None:
+        """Compare with the weights that the book has under the digest; a revision not noted yet is looked up."""
+        digest, number = answers.revision.weights_digest, answers.revision.number
+        if digest not in self.book:
+            try:
+                kept = await weights(self.runtime, await self.runtime.store.at(session.tenant, session.id, number))
+            except (SessionGoneError, RevisionGoneError):
+                self.counts["ended before it was noted"] += 1
+                return
+            self.book[digest] = kept
+        self._check_answers(answers, self.book[digest], asked, tolerance=1e-5)
+
+    def _check_answers(self, answers: Answers, kept: Params, asked: Sequence[RawInput], *, tolerance: float) -> None:
+        """Answer alone, with these weights, and compare."""
         served = self.runtime.catalog.find(answers.model)
         queries = torch.tensor([list(raw.content) for raw in asked], dtype=torch.float32)
-        alone = predict(served.model, revision.weights, queries)
-        if (probabilities(answers.ranked, len(revision.labels)) - alone).abs().max() > 1e-5:
+        alone = predict(served.model, kept, queries)
+        if (probabilities(answers.ranked, len(answers.revision.labels)) - alone).abs().max() > tolerance:
             self.wrong.append("wrong answer")
         self.counts["answers checked"] += 1
 
@@ -261,12 +311,11 @@ def storm(folder: Path, *, seed: int, seconds: float) -> Iterator[tuple[Storm, B
         DecodePool() as decoding,
         DeviceWorker(engine, queue_items=600, policy=Policy(max_items=256, quantum=16), coming=decoding.busy) as worker,
     ):
-        runtime = Runtime(
-            catalog=load_catalog(folder, device=CPU, default="heads"),
-            store=MemoryStore(budget_bytes=3_000_000, clock=clock),
-            worker=worker,
-            decoding=decoding,
-            limits=Limits(),
+        runtime = Runtime.of(
+            load_catalog(folder, device=CPU, default="heads"),
+            MemoryStore(budget_bytes=3_000_000, clock=clock),
+            HotWeights(budget_bytes=200_000),
+            Fitter(worker, decoding, Limits()),
             clock=clock,
             default_ttl_seconds=TTL,
         )

@@ -12,7 +12,7 @@ from service.learner.recipe import Recipe, Scope
 from service.learner.task_batch import TaskBatch
 from service.learner.views import with_views
 from service.runtime.engine import ENCODER_CHUNK, AdaptTask, Engine, Fitted, PredictTask
-from service.sessions.session import digest
+from service.sessions.contents import digest, pack_weights
 from tests.learner.tasks import distance
 from tests.runtime.tasks import MODELS, adapt_task, inputs, probabilities, scored
 from tests.tiny import tiny_model
@@ -64,7 +64,7 @@ def test_batched_adaptation_equals_the_inner_loop(model: MetaModel, generator: t
         reference = adapt(model, support, task.steps)
         embedded = model.embed(with_views(support, model.recipe.views).inputs).view(model.recipe.views, len(support.labels), -1)
         (leave_one_out,) = leave_one_out_accuracies(TaskBatch.of([replace(support, inputs=embedded.mean(dim=0))]))
-        assert_same_fit(together, Fitted(reference, "", leave_one_out))
+        assert_same_fit(together, Fitted(reference, b"", "", leave_one_out))
         assert len(together.adapted.losses) == task.steps + 1
 
 
@@ -91,7 +91,8 @@ def test_batched_prediction_equals_one_query_at_a_time(model: MetaModel, generat
 def test_the_digest_identifies_the_adapted_weights(model: MetaModel, generator: torch.Generator) -> None:
     task = tasks_for(model, generator)[0]
     (first,), (second,) = fitted(model, task), fitted(model, replace(task, steps=0))
-    assert first.weights_digest == digest(first.adapted.params) != second.weights_digest
+    assert first.packed == pack_weights(first.adapted.params)
+    assert first.weights_digest == digest(first.packed) != second.weights_digest
 
 
 def test_adapted_weights_keep_no_memory_of_the_batch(generator: torch.Generator) -> None:

@@ -1,7 +1,7 @@
 import asyncio
 import itertools
 from collections.abc import Awaitable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -31,11 +31,12 @@ from service.learner.meta_model import adapt, predict
 from service.learner.parameters import Params
 from service.learner.recipe import Recipe
 from service.runtime.caller import Caller
+from service.runtime.lifecycle import AdaptOptions, KeepOptions
 from service.runtime.limits import Limits
-from service.runtime.runtime import AdaptOptions, Answers, Runtime
-from service.runtime.support_set import Labelled, classes_of, decode_inputs, decode_support
-from service.sessions.session import Session, digest
-from tests.runtime.serving import CPU, examples, queries, serving
+from service.runtime.runtime import Answers, Runtime
+from service.runtime.support_set import Labelled, decode_inputs
+from service.sessions.session import Session
+from tests.runtime.serving import CPU, examples, queries, serving, task_of, weights, with_store
 from tests.runtime.tasks import GROUPS, GatedEngine, probabilities
 from tests.tiny import HEAD_RECIPE, SHAPES, FakeClock, drawing, png, tiny_model, write_tiny
 
@@ -63,22 +64,20 @@ def runtime(store: Path) -> Iterator[Runtime]:
 
 
 async def create(runtime: Runtime, support: list[Labelled] | None = None, options: AdaptOptions = DEFAULTS) -> Session:
-    session, _ = await runtime.create_session(ANN, support or examples(), options, name=None, ttl_seconds=None)
-    return session
+    return (await runtime.sessions.create(ANN, support or examples(), options)).session
 
 
 def support_probabilities(runtime: Runtime, support: list[Labelled], asked: list[RawInput], options: AdaptOptions = DEFAULTS) -> Tensor:
     """The answer of the slow loop: one task, one query at a time, no runtime."""
     served = runtime.catalog.find(options.model)
-    classes = classes_of(support, served, runtime.limits)
-    decoded = decode_support(support, classes, served.manifest.input, runtime.limits)
+    decoded = task_of(runtime, support, served)
     steps = served.manifest.recipe.steps_default if options.steps is None else options.steps
     return answer(runtime, adapt(served.model, decoded, steps).params, asked, options)
 
 
 def answer(runtime: Runtime, weights: Params, asked: list[RawInput], options: AdaptOptions = DEFAULTS) -> Tensor:
     served = runtime.catalog.find(options.model)
-    inputs = decode_inputs(asked, served.manifest.input, runtime.limits)
+    inputs = decode_inputs(asked, served.manifest.input, runtime.fitter.limits)
     return torch.cat([predict(served.model, weights, each[None]) for each in inputs])
 
 
@@ -108,27 +107,29 @@ def test_a_session_answers_as_the_slow_loop_does(runtime: Runtime, options: Adap
     shapes = SHAPES[:3]
     support, asked = examples(shapes), queries(shapes)
 
-    async def scenario() -> tuple[Session, Answers]:
+    async def scenario() -> tuple[Session, Answers, Params]:
         session = await create(runtime, support, options)
-        return session, await runtime.predict(ANN, session.id, asked, top=3)
+        return session, await runtime.predict(ANN, session.id, asked, top=3), await weights(runtime, session)
 
-    session, answers = asyncio.run(scenario())
+    session, answers, kept = asyncio.run(scenario())
     assert (scores(answers) - support_probabilities(runtime, support, asked, options)).abs().max() < 1e-5
-    assert (scores(answers) - answer(runtime, session.revision.weights, asked, options)).abs().max() < 1e-5
+    assert (scores(answers) - answer(runtime, kept, asked, options)).abs().max() < 1e-5
     assert answers.revision == session.revision
 
 
 def test_a_session_says_what_was_done(runtime: Runtime) -> None:
     shuffled = sorted(examples(), key=lambda each: each.raw.name[::-1])
-    session, spent = asyncio.run(runtime.create_session(ANN, shuffled, AdaptOptions(steps=4), name="my shapes", ttl_seconds=60.5))
+    made = asyncio.run(runtime.sessions.create(ANN, shuffled, AdaptOptions(steps=4), KeepOptions("my shapes", 60.5)))
+    session, spent = made.session, made.spent
     revision, served = session.revision, runtime.catalog.find("tiny")
     assert (session.tenant, session.name, session.model) == ("ann", "my shapes", "tiny@1")
     assert session.weights_sha256 == served.manifest.weights.sha256
     assert session.expires_at - session.created_at == timedelta(seconds=60.5)
-    assert session.created_at == runtime.clock()
+    assert session.created_at == revision.created_at == runtime.sessions.clock()
     assert (revision.number, revision.scope, revision.steps, len(revision.losses)) == (1, "head", 4, 5)
     assert (revision.labels, revision.shots) == (SHAPES, (2, 3, 4, 5, 6))
-    assert revision.weights_digest == digest(revision.weights)
+    assert (made.added, made.replayed) == (tuple(range(1, 21)), False)
+    assert asyncio.run(weights(runtime, session))  # they are those of the digest
     assert revision.leave_one_out_accuracy is not None
     assert revision.losses[-1] < revision.losses[0]
     assert min(spent.decode, spent.compute) > 0
@@ -197,14 +198,14 @@ BAD_REQUESTS = {
 def test_what_cannot_be_done_is_refused_and_leaves_no_session(
     runtime: Runtime, options: AdaptOptions, shapes: tuple[str, ...], ttl: float | None, error: type[ServiceError], field: str
 ) -> None:
-    caught = raises(runtime.create_session(ANN, examples(shapes), options, name=None, ttl_seconds=ttl))
+    caught = raises(runtime.sessions.create(ANN, examples(shapes), options, KeepOptions(ttl_seconds=ttl)))
     assert (type(caught), caught.field) == (error, field)
     assert asyncio.run(_listed(runtime)) == []
 
 
 def test_the_limits_of_a_lifetime_and_of_steps_are_allowed(runtime: Runtime) -> None:
-    session, _ = asyncio.run(runtime.create_session(ANN, examples(), AdaptOptions(steps=10), name=None, ttl_seconds=1000))
-    assert session.revision.steps == 10
+    made = asyncio.run(runtime.sessions.create(ANN, examples(), AdaptOptions(steps=10), KeepOptions(ttl_seconds=1000)))
+    assert made.session.revision.steps == 10
 
 
 def test_a_bad_example_is_named_and_the_next_request_is_answered(runtime: Runtime) -> None:
@@ -230,8 +231,8 @@ def test_another_tenant_cannot_use_a_session(runtime: Runtime) -> None:
 
 def test_an_expired_session_is_gone(runtime: Runtime) -> None:
     session = asyncio.run(create(runtime))
-    assert isinstance(runtime.clock, FakeClock)
-    runtime.clock.now += timedelta(seconds=100)
+    assert isinstance(runtime.sessions.clock, FakeClock)
+    runtime.sessions.clock.now += timedelta(seconds=100)
     assert isinstance(raises(runtime.predict(ANN, session.id, queries(), top=1)), SessionGoneError)
 
 
@@ -242,7 +243,7 @@ def test_a_session_is_pinned_to_its_version(tmp_path: Path) -> None:
         expected = asyncio.run(runtime.predict(ANN, session.id, queries(), top=5))
         write_tiny(tmp_path, model=tiny_model(seed=2))
         with serving(tmp_path) as newer:
-            both = replace(newer, store=runtime.store)
+            both = with_store(newer, runtime.store)
             answers = asyncio.run(both.predict(ANN, session.id, queries(), top=5))
             assert asyncio.run(create(both)).model == "tiny@2"
     assert answers.model == "tiny@1"
@@ -254,7 +255,7 @@ def test_other_weights_under_the_same_name_are_refused(tmp_path: Path) -> None:
         write_tiny(tmp_path / folder, model=tiny_model(seed=seed))
     with serving(tmp_path / "before") as before, serving(tmp_path / "after") as after:
         session = asyncio.run(create(before))
-        caught = raises(replace(after, store=before.store).predict(ANN, session.id, queries(), top=1))
+        caught = raises(with_store(after, before.store).predict(ANN, session.id, queries(), top=1))
     assert isinstance(caught, ModelChangedError)
     assert "tiny@1" in caught.message
 
@@ -343,7 +344,6 @@ def test_two_hundred_requests_at_once_are_each_answered_with_their_own_weights(s
             assert answers.revision.labels == tuple(sorted(request.shapes))
             alone = support_probabilities(runtime, request.support, request.queries, request.options)
             assert (scores(answers) - alone).abs().max() < 1e-5
-            assert (scores(answers) - answer(runtime, answers.revision.weights, request.queries)).abs().max() < 1e-5
         assert len(asyncio.run(_listed(runtime))) == 160
     assert sum(engine.batches) == 400
     assert max(engine.batches) > 1

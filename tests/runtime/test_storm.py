@@ -16,7 +16,16 @@ def test_no_answer_in_a_storm_is_wrong_lost_or_late_for_ever(tmp_path: Path) -> 
     assert blowing.wrong == []
     assert blowing.counts["answers checked"] > 200
     happened = {name for name, count in (blowing.counts | engine.faults).items() if count}
-    assert happened >= {"adapted", "weights checked", "deleted", "cancelled", "absences checked", "broken alone", "batches out of memory"}
+    assert happened >= {
+        "adapted",
+        "grown",
+        "weights checked",
+        "deleted",
+        "cancelled",
+        "absences checked",
+        "broken alone",
+        "batches out of memory",
+    }
 
 
 def test_a_storm_notices_answers_from_another_sessions_weights(tmp_path: Path) -> None:

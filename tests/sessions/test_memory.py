@@ -4,14 +4,15 @@ from datetime import timedelta
 
 import pytest
 
-from service.errors import SessionGoneError, SessionNotFoundError, TooLargeError
+from service.errors import SessionGoneError, SessionNotFoundError, StoreFullError, TooLargeError
 from service.sessions import memory
-from service.sessions.memory import MemoryStore
-from tests.sessions.stores import Blocking, session
+from service.sessions.memory import OVERHEAD_BYTES, MemoryStore
+from service.sessions.store import Contents
+from tests.sessions.stores import Blocking, contents_of, grown, pinned, session
 from tests.tiny import FakeClock
 
 CLOCK = FakeClock()
-ONE = session(CLOCK).revision.size_bytes
+ONE = OVERHEAD_BYTES + 300 + len(b"support ") + 300 + sum(map(len, session(CLOCK).revision.labels))
 
 
 @pytest.fixture
@@ -56,16 +57,15 @@ def test_a_failed_look_by_another_tenant_is_no_use(store: Blocking) -> None:
 
 def test_a_large_session_makes_as_much_room_as_it_needs(store: Blocking) -> None:
     *_, third = filled(store, 3)
-    large = session(CLOCK, width=4 + ONE // 12)
-    assert ONE < large.revision.size_bytes <= 2 * ONE
-    store.create(large)
+    large = session(CLOCK)
+    store.create(large, Contents(bytes(ONE), None))
     assert listed(store) == {third, large.id}
 
 
 def test_a_session_larger_than_the_budget_is_refused_and_evicts_nothing(store: Blocking) -> None:
     kept = set(filled(store, 3))
     with pytest.raises(TooLargeError, match=f"at most {3 * ONE:,} bytes"):
-        store.create(session(CLOCK, width=4 + 2 * ONE // 12 + 1))
+        store.create(session(CLOCK), Contents(bytes(3 * ONE), None))
     assert listed(store) == kept
 
 
@@ -78,10 +78,27 @@ def test_deleted_and_expired_sessions_give_their_bytes_back(store: Blocking) -> 
     assert listed(store) == {*others, last}
 
 
-def test_a_session_counts_all_its_tensors() -> None:
-    small, large = session(CLOCK, width=4).revision, session(CLOCK, width=104).revision
-    assert large.size_bytes - small.size_bytes == 3 * 100 * 4
-    assert small.size_bytes > sum(value.nbytes for value in small.weights.values())
+def test_pinned_sessions_are_never_evicted(store: Blocking) -> None:
+    first, _, third = filled(store, 3)
+    store.update("ann", first, pinned)
+    (fourth,) = filled(store, 1)
+    assert listed(store) == {first, third, fourth}
+    for each in (third, fourth):
+        store.update("ann", each, pinned)
+    with pytest.raises(StoreFullError, match="pinned"):
+        filled(store, 1)
+    assert listed(store) == {first, third, fourth}
+
+
+def test_growing_makes_room_of_others_and_never_of_the_session_itself(store: Blocking) -> None:
+    first, _, third = filled(store, 3)
+    kept = store.get("ann", first)
+    store.append(kept, grown(kept, CLOCK), contents_of(kept))
+    assert listed(store) == {first, third}
+    kept = store.get("ann", first)
+    with pytest.raises(TooLargeError):
+        store.append(kept, grown(kept, CLOCK), Contents(bytes(3 * ONE), None))
+    assert store.get("ann", first) == kept
 
 
 def test_only_the_newest_ends_are_remembered(store: Blocking, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,9 @@ from fastapi import APIRouter
 from innerloop import wire
 from service.api import answers
 from service.api.dependencies import TheBody, TheCaller, TheRuntime
-from service.api.documentation import ONE_CALL, PREDICT, OneCallOptions
+from service.api.documentation import ONE_CALL, PREDICT
 from service.errors import InvalidRequestError
-from service.runtime.runtime import AdaptOptions
+from service.runtime.lifecycle import AdaptOptions
 
 router = APIRouter(tags=["predictions"])
 
@@ -23,12 +23,13 @@ async def predict(session_id: str, body: TheBody, caller: TheCaller, runtime: Th
             field=name,
         )
     wanted = body.read(wire.PredictOptions)
-    return answers.predictions(await runtime.predict(caller, session_id, body.queries, top=wanted.top_k), session_id)
+    found = await runtime.predict(caller, session_id, body.queries, top=wanted.top_k, revision=wanted.revision)
+    return answers.predictions(found, session_id)
 
 
 @router.post("/v1/predict", openapi_extra=ONE_CALL)
 async def predict_once(body: TheBody, caller: TheCaller, runtime: TheRuntime) -> wire.Predictions:
     """Adapt to a support set, classify queries, and keep nothing."""
-    wanted = body.read(OneCallOptions)
+    wanted = body.read(wire.OneCallOptions)
     options = AdaptOptions(wanted.model, wanted.steps, wanted.scope)
     return answers.predictions(await runtime.predict_once(caller, body.support, body.queries, options, top=wanted.top_k), None)

@@ -31,7 +31,8 @@ def test_a_new_session_is_created_where_its_location_says(client: TestClient) ->
     response = client.post("/v1/sessions", **as_json(LEARN, name="mine"))
     made = response.json()
     assert (response.status_code, response.headers["Location"]) == (201, f"/v1/sessions/{made['session']}")
-    milliseconds = made.pop("milliseconds")
+    milliseconds, added = made.pop("milliseconds"), made.pop("added")
+    assert added == [1, 2, 3, 4, 5, 6]
     assert client.get(response.headers["Location"]).json() == made
     assert set(milliseconds) == {"decode", "queue", "compute"}
     assert all(spent > 0 for spent in milliseconds.values())
@@ -139,3 +140,56 @@ def test_a_session_that_ends_between_two_pages_is_not_in_the_way(client: TestCli
     client.delete(f"/v1/sessions/{cursor}")
     rest = client.get("/v1/sessions", params={"after": cursor}).json()
     assert [one["session"] for one in rest["sessions"]] == made[1:]
+
+
+def change(client: TestClient, session: str, **fields: Any) -> dict[str, Any]:
+    response = client.patch(f"/v1/sessions/{session}", json=fields)
+    assert response.status_code == 200, response.text
+    return dict(response.json())
+
+
+def test_a_session_is_renamed_pinned_and_extended(client: TestClient, clock: FakeClock) -> None:
+    session = adapted(client)["session"]
+    assert change(client, session, name="new")["name"] == "new"
+    clock.now += timedelta(minutes=30)
+    assert datetime.fromisoformat(change(client, session, ttl_seconds=60)["expires_at"]) == clock.now + timedelta(seconds=60)
+    kept = change(client, session, pinned=True)
+    assert (kept["pinned"], kept["expires_at"], kept["name"]) == (True, None, "new")
+    clock.now += timedelta(days=30)
+    assert client.post(f"/v1/sessions/{session}/predict", **as_json(ASK)).status_code == 200
+    change(client, session, pinned=False)
+    clock.now += timedelta(hours=1)
+    assert client.get(f"/v1/sessions/{session}").json()["code"] == "session_gone"
+
+
+@pytest.mark.parametrize("fields", [{"ttl_seconds": 0}, {"ttl_seconds": 10**9}, {"pinned": "maybe"}, {"steps": 3}, {"name": "n" * 201}])
+def test_a_change_that_cannot_be_made_is_refused_by_name(client: TestClient, fields: dict[str, Any]) -> None:
+    response = client.patch(f"/v1/sessions/{adapted(client)['session']}", json=fields)
+    assert (response.status_code, response.json()["field"]) == (422, next(iter(fields)))
+
+
+def test_sessions_are_listed_and_ended_by_filter(client: TestClient, clock: FakeClock) -> None:
+    moments = []
+    for name in ("a", "b", "c"):
+        moments.append(clock.now.isoformat())
+        adapted(client, name=name)
+        clock.now += timedelta(seconds=1)
+
+    def names(**params: Any) -> list[str]:
+        return [each["name"] for each in client.get("/v1/sessions", params=params).json()["sessions"]]
+
+    assert names(name="b") == ["b"]
+    assert names(model="tiny") == names(model="tiny@1") == ["a", "b", "c"]
+    assert names(created_from=moments[1]) == ["b", "c"]
+    assert names(created_until=moments[1]) == ["a"]
+    unsure = client.delete("/v1/sessions", params={"name": "b"})
+    assert (unsure.status_code, unsure.json()["field"]) == (422, "confirm")
+    assert client.delete("/v1/sessions", params={"name": "b", "confirm": True}).json() == {"deleted": 1}
+    assert names() == ["a", "c"]
+    assert client.delete("/v1/sessions", params={"confirm": True}).json() == {"deleted": 2}
+    assert names() == []
+
+
+def test_a_time_without_its_zone_is_refused(client: TestClient) -> None:
+    response = client.get("/v1/sessions", params={"created_from": "2026-01-01T00:00:00"})
+    assert (response.status_code, response.json()["field"]) == (422, "created_from")

@@ -1,6 +1,7 @@
 import base64
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def test_adapt_prints_the_session(command: Command, url: str, letters: Path) -> 
     assert result.exit_code == 0, result.output
     assert lines(result.stdout)[:-1] == [
         ["session", "ses_0"],
+        ["added", "examples", "1", "to", "3"],
         ["model", "omniglot@1,", "scope", "head,", "5", "steps"],
         ["classes", "alpha", "(2),", "beta", "(1)"],
         ["loss", "per", "step", "0.693", "→", "0.250"],
@@ -133,3 +135,74 @@ def test_no_server_is_one_line_on_stderr(command: Command) -> None:
 @pytest.mark.parametrize("arguments", [["predict", "ses_0"], ["adapt"], ["delete"], ["sessions", "--nope"], ["adopt", "x"]])
 def test_wrong_usage_is_status_2(command: Command, arguments: list[str]) -> None:
     assert command(*arguments).exit_code == 2
+
+
+def test_a_fork_begins_with_its_sources_examples(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    result = command("fork", "ses_0", "--name", "copy", "--url", url, "--json")
+    assert result.exit_code == 0, result.output
+    assert server.body == {"from_session": "ses_0", "name": "copy"}
+    assert json.loads(result.stdout)["shots"] == {"alpha": 2, "beta": 1}
+
+
+def test_a_session_that_keeps_no_support_set_says_so(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    result = command("adapt", letters, "--no-keep-support", "--url", url)
+    assert server.body["keep_support"] is False
+    assert "not kept; no example can be added or removed" in result.stdout
+
+
+def test_a_pinned_session_never_expires(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    result = command("change", "ses_0", "--pin", "--name", "kept", "--url", url)
+    assert server.body == {"name": "kept", "pinned": True}
+    assert "never, it is pinned" in result.stdout
+    assert command("change", "ses_0", "--url", url).exit_code == 2
+
+
+def test_sessions_are_listed_by_name(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    for name in ("one", "two"):
+        command("adapt", letters, "--name", name, "--url", url)
+    listed = json.loads(command("sessions", "--name", "two", "--created-from", "2026-01-01", "--url", url, "--json").stdout)
+    assert [each["name"] for each in listed] == ["two"]
+    assert dict(server.query)["created_from"].startswith("2026-01-01T00:00:00")
+
+
+def test_a_fork_takes_more_examples_and_every_option(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    options = ("--steps", "3", "--scope", "body", "--name", "n", "--ttl-seconds", "9", "--no-keep-support")
+    assert ["added", "examples", "4", "to", "6"] in lines(command("fork", "ses_0", letters, *options, "--url", url).stdout)
+    sent = server.body
+    assert len(sent.pop("support")) == 3
+    assert sent == {"from_session": "ses_0", "steps": 3, "scope": "body", "name": "n", "ttl_seconds": 9.0, "keep_support": False}
+
+
+def test_a_refitted_revision_says_so(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    server.sessions["ses_0"] = server.sessions["ses_0"].model_copy(update={"revision": 2, "refitted": True})
+    shown = command("change", "ses_0", "--name", "mine", "--url", url).stdout
+    assert ["name", "mine"] in lines(shown)
+    assert "2, refitted: its stored weights were lost" in shown
+
+
+def test_an_older_revision_predicts_when_it_is_named(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    command("predict", "ses_0", letters / "beta/1.png", "--revision", "1", "--url", url)
+    assert server.body["revision"] == 1
+
+
+def test_a_pinned_session_is_listed_as_such(command: Command, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    assert command("change", "ses_0", "--pin", "--ttl-seconds", "60", "--url", url).exit_code == 0
+    assert "never, it is pinned" in command("sessions", "--url", url).stdout
+    assert "never" not in command("change", "ses_0", "--no-pin", "--url", url).stdout
+
+
+def test_times_on_the_command_line_are_local(command: Command, server: FakeServer, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "EST5")
+    time.tzset()
+    try:
+        command("sessions", "--model", "omniglot@1", "--created-until", "2026-01-02T03:00:00", "--url", url)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert server.query == [("model", "omniglot@1"), ("created_until", "2026-01-02T03:00:00-05:00")]

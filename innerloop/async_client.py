@@ -1,0 +1,186 @@
+"""The async client and its sessions: as `innerloop.client`, awaited; what each method gives is said there."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+import httpx2
+
+from innerloop import calls
+from innerloop.adapted import Adapted
+from innerloop.calls import Cursor, Format, PageT
+from innerloop.client import DEFAULT_TIMEOUT, DEFAULT_URL
+from innerloop.exchange import HEADERS, AnswerT_co, Call, reaching, read_answer
+from innerloop.inputs import Input, Support
+from innerloop.wire import ExampleInfo, ModelInfo, Predictions, ServerInfo, SessionInfo
+
+
+class AsyncClient:
+    """`Client` for async code: the same methods, awaited."""
+
+    def __init__(
+        self, base_url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
+        with reaching(base_url):
+            self._http = httpx2.AsyncClient(base_url=base_url, timeout=timeout, transport=transport, headers=HEADERS)
+
+    async def adapt(  # noqa: PLR0913 - every option of the call is an argument
+        self,
+        model: str | None,
+        support: Support,
+        *,
+        steps: int | None = None,
+        scope: str | None = None,
+        name: str | None = None,
+        ttl_seconds: float | None = None,
+        keep_support: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> "AsyncSession":
+        call = calls.adapt(
+            support,
+            model=model,
+            steps=steps,
+            scope=scope,
+            name=name,
+            ttl_seconds=ttl_seconds,
+            keep_support=keep_support,
+            idempotency_key=idempotency_key,
+        )
+        return AsyncSession(await self._send(call), self)
+
+    async def predict(
+        self,
+        model: str | None,
+        support: Support,
+        queries: Iterable[Input],
+        *,
+        steps: int | None = None,
+        scope: str | None = None,
+        top_k: int = 3,
+    ) -> Predictions:
+        return await self._send(calls.predict_once(support, queries, model=model, steps=steps, scope=scope, top_k=top_k))
+
+    async def session(self, session_id: str) -> "AsyncSession":
+        return AsyncSession(await self._send(calls.session(session_id)), self)
+
+    async def sessions(
+        self,
+        *,
+        name: str | None = None,
+        model: str | None = None,
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+    ) -> AsyncIterator["AsyncSession"]:
+        page_of = partial(calls.sessions, name=name, model=model, created_from=created_from, created_until=created_until)
+        async for page in self._pages(page_of):
+            for info in page.sessions:
+                yield AsyncSession(info, self)
+
+    async def delete_sessions(
+        self,
+        *,
+        confirm: bool,
+        name: str | None = None,
+        model: str | None = None,
+        created_from: datetime | None = None,
+        created_until: datetime | None = None,
+    ) -> int:
+        wanted = {"name": name, "model": model, "created_from": created_from, "created_until": created_until}
+        return (await self._send(calls.delete_sessions(confirm=confirm, **wanted))).deleted
+
+    async def import_session(self, content: bytes, *, name: str | None = None, ttl_seconds: float | None = None) -> "AsyncSession":
+        return AsyncSession(await self._send(calls.import_session(content, name=name, ttl_seconds=ttl_seconds)), self)
+
+    async def models(self) -> tuple[ModelInfo, ...]:
+        return (await self._send(calls.models())).models
+
+    async def model(self, name: str) -> ModelInfo:
+        return await self._send(calls.model(name))
+
+    async def info(self) -> ServerInfo:
+        return await self._send(calls.info())
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def _send(self, call: Call[AnswerT_co]) -> AnswerT_co:
+        with reaching(str(self._http.base_url)):
+            response = await self._http.request(call.method, call.path, content=call.content, headers=call.headers)
+        return read_answer(call, response)
+
+    async def _pages(self, page_of: Callable[[Cursor], Call[PageT]]) -> AsyncIterator[PageT]:
+        after: Cursor = None
+        while True:
+            page = await self._send(page_of(after))
+            yield page
+            if page.next is None:
+                return
+            after = page.next
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncSession(Adapted):
+    """`Session` for async code."""
+
+    client: AsyncClient = field(repr=False)
+
+    async def predict(self, queries: Iterable[Input], *, top_k: int = 3, revision: int | None = None) -> Predictions:
+        return await self.client._send(calls.predict(self.id, queries, top_k=top_k, revision=revision))
+
+    async def refresh(self) -> "AsyncSession":
+        return await self._as_answered(calls.session(self.id))
+
+    async def add(self, support: Support, *, expected_revision: int | None = None, idempotency_key: str | None = None) -> "AsyncSession":
+        return await self._as_answered(calls.add(self.id, support, expected_revision=expected_revision, idempotency_key=idempotency_key))
+
+    async def remove(self, ids: Iterable[int], *, expected_revision: int | None = None) -> "AsyncSession":
+        return await self._as_answered(calls.remove(self.id, ids, expected_revision=expected_revision))
+
+    async def examples(self) -> AsyncIterator[ExampleInfo]:
+        async for page in self.client._pages(partial(calls.examples, self.id)):
+            for example in page.examples:
+                yield example
+
+    async def change(self, *, name: str | None = None, pinned: bool | None = None, ttl_seconds: float | None = None) -> "AsyncSession":
+        return await self._as_answered(calls.change(self.id, name=name, pinned=pinned, ttl_seconds=ttl_seconds))
+
+    async def fork(  # noqa: PLR0913 - every option of the call is an argument
+        self,
+        support: Support | None = None,
+        *,
+        steps: int | None = None,
+        scope: str | None = None,
+        name: str | None = None,
+        ttl_seconds: float | None = None,
+        keep_support: bool | None = None,
+        idempotency_key: str | None = None,
+    ) -> "AsyncSession":
+        call = calls.adapt(
+            support,
+            from_session=self.id,
+            steps=steps,
+            scope=scope,
+            name=name,
+            ttl_seconds=ttl_seconds,
+            keep_support=keep_support,
+            idempotency_key=idempotency_key,
+        )
+        return await self._as_answered(call)
+
+    async def export(self, format: Format = "safetensors", revision: int | None = None) -> bytes:
+        return await self.client._send(calls.export(self.id, format=format, revision=revision))
+
+    async def delete(self) -> None:
+        await self.client._send(calls.delete(self.id))
+
+    async def _as_answered(self, call: Call[SessionInfo]) -> "AsyncSession":
+        return replace(self, info=await self.client._send(call))

@@ -1,0 +1,18 @@
+"""The arguments and options that several commands of the client half take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Url = Annotated[str, typer.Option("--url", envvar="INNERLOOP_URL", help="Address of the server.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="The id that adapt printed.")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with one folder of images per class, or a zip of it.")]
+Name = Annotated[str | None, typer.Option(help="What to call the session.")]
+Lifetime = Annotated[float | None, typer.Option("--ttl-seconds", help="Lifetime; the server's default when absent.")]
+KeepSupport = Annotated[
+    bool | None,
+    typer.Option("--keep-support/--no-keep-support", help="Keep the support set, so that examples can be added or removed."),
+]
+Revision = Annotated[int | None, typer.Option(help="Which revision of the session; its newest when absent.")]

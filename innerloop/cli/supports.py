@@ -1,0 +1,36 @@
+"""Support sets named on the command line: class folders or a zip of them, and which file a refusal means."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from innerloop.class_folders import archive, folder
+from innerloop.cli.terminal import fail
+from innerloop.errors import ApiError
+
+Files: TypeAlias = Mapping[str, Sequence[Path | bytes]]
+
+
+def support_of(path: Path) -> Files:
+    return archive(path) if path.suffix.lower() == ".zip" and path.is_file() else folder(path)
+
+
+def names(support: Files) -> list[str]:
+    """One name for each example, in the order they are sent."""
+    return [
+        str(one) if isinstance(one, Path) else f"{label}, image {n}" for label, images in support.items() for n, one in enumerate(images, 1)
+    ]
+
+
+@contextmanager
+def naming(names: Sequence[str]) -> Iterator[None]:
+    """A refusal that points at an item by number, `support[7]`, names its file as well."""
+    try:
+        yield
+    except ApiError as error:
+        item = re.match(r"(?:support|queries)\D(\d+)", error.problem.field or "")
+        if item is None or int(item[1]) >= len(names):
+            raise
+        fail(f"{names[int(item[1])]}: {error}")

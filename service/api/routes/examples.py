@@ -1,0 +1,47 @@
+"""The support set of a session: look, add, remove."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from innerloop import wire
+from service.api import answers
+from service.api.dependencies import Expected, Tenant, TheBody, TheCaller, TheRuntime
+from service.api.documentation import GROW
+from service.errors import InvalidRequestError
+
+router = APIRouter(prefix="/v1/sessions/{session_id}/examples", tags=["sessions"])
+
+
+@router.get("")
+async def list_examples(
+    session_id: str, tenant: Tenant, runtime: TheRuntime, after: int = 0, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000
+) -> wire.ExampleList:
+    """List the examples that the newest revision was fitted to, by id; `after` is the `next` of the page before."""
+    session = await runtime.store.get(tenant, session_id)
+    return answers.example_list(session, await runtime.sessions.support(session), after=after, limit=limit)
+
+
+@router.post("", openapi_extra=GROW)
+async def add_examples(
+    session_id: str, body: TheBody, caller: TheCaller, runtime: TheRuntime, expected: Expected, response: Response
+) -> wire.AdaptedSession:
+    """Add examples, of new classes too; the next revision is fitted to the whole support set from the meta-initialisation."""
+    if body.queries:
+        name = body.queries[0].name
+        raise InvalidRequestError(f"{name}: expected labelled examples only", field=name)
+    body.read(wire.GrowOptions)
+    return answers.adapted_session(await runtime.sessions.grow(caller, session_id, body.support, expected=expected), response)
+
+
+@router.delete("")
+async def remove_examples(
+    session_id: str,
+    ids: Annotated[list[int], Query(alias="id", min_length=1, description="of the examples to remove")],
+    caller: TheCaller,
+    runtime: TheRuntime,
+    expected: Expected,
+    response: Response,
+) -> wire.AdaptedSession:
+    """Remove examples; the next revision is fitted to those that stay."""
+    return answers.adapted_session(await runtime.sessions.shrink(caller, session_id, ids, expected=expected), response)
