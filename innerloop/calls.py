@@ -24,6 +24,8 @@ from innerloop.wire import (
 
 PageT = TypeVar("PageT", SessionList, ExampleList)
 
+MAX_IDS = 5_000  # they travel in the address, which may have 64 KiB
+
 Cursor: TypeAlias = str | int | None
 Format: TypeAlias = Literal["safetensors", "onnx"]
 
@@ -69,7 +71,10 @@ def add(session_id: str, support: Support, *, expected_revision: int | None, ide
 
 
 def remove(session_id: str, ids: Iterable[int], *, expected_revision: int | None) -> Call[AdaptedSession]:
-    path = _asking(_examples_path(session_id), id=[f"{one:d}" for one in ids])
+    numbers = [f"{one:d}" for one in ids]
+    if len(numbers) > MAX_IDS:
+        raise UnusableInputError(f"expected at most {MAX_IDS:,} ids in one call, got {len(numbers):,}; remove them in several")
+    path = _asking(_examples_path(session_id), id=numbers)
     return Call("DELETE", path, read_as(AdaptedSession), headers=_headers(expected_revision=expected_revision))
 
 

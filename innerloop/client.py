@@ -171,7 +171,7 @@ class Session(Adapted):
         return self._as_answered(calls.add(self.id, support, expected_revision=expected_revision, idempotency_key=idempotency_key))
 
     def remove(self, ids: Iterable[int], *, expected_revision: int | None = None) -> "Session":
-        """The next revision, fitted to the examples that stay. Raises as `add` does."""
+        """The next revision, fitted to the examples that stay; at most 5,000 ids go in one call. Raises as `add` does."""
         return self._as_answered(calls.remove(self.id, ids, expected_revision=expected_revision))
 
     def examples(self) -> Iterator[ExampleInfo]:

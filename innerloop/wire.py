@@ -6,7 +6,7 @@ Multipart and zip requests carry the same fields in another shape (see the serve
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Name = Annotated[str, StringConstraints(max_length=200)]
@@ -166,6 +166,28 @@ class SessionList(Wire):
     next: str | None = Field(description="pass as `after` to get the next page; null on the last")
 
 
+class SessionFilter(Wire):
+    """Which sessions are meant; all of them where nothing is said."""
+
+    name: str | None = None
+    model: str | None = Field(default=None, description="`name` or `name@version`")
+    created_from: AwareDatetime | None = Field(default=None, description="not before this time, with its time zone")
+    created_until: AwareDatetime | None = Field(default=None, description="before this time, with its time zone")
+
+
+class SessionPage(SessionFilter):
+    """Query string of `GET /v1/sessions`."""
+
+    after: str | None = Field(default=None, description="the `next` of the page before")
+    limit: int = Field(default=100, ge=1, le=1000)
+
+
+class SessionsToDelete(SessionFilter):
+    """Query string of `DELETE /v1/sessions`."""
+
+    confirm: bool = Field(default=False, description="must be `true`: every session that is meant ends")
+
+
 class Deleted(Wire):
     """Answer of `DELETE /v1/sessions`."""
 
@@ -268,7 +290,7 @@ class ServerInfo(Wire):
 
     version: str
     device: str
-    store: str = Field(description="where sessions are kept: memory, sqlite or redis")
+    store: str | None = Field(default=None, description="where sessions are kept: memory, sqlite or redis")
     default_model: str | None
     limits: Limits
 

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from innerloop.wire import AdaptedSession, ExampleInfo, Prediction, Predictions, SessionInfo
@@ -55,7 +55,9 @@ def session_table(info: SessionInfo) -> Table:
 
 def sessions_table(sessions: Iterable[SessionInfo]) -> Table:
     """Many sessions, a line each."""
-    table = Table("session", "name", "model", "classes", "expires")
+    # A narrow terminal folds the others and leaves the id whole: it is to be copied.
+    folded = [Column(title, overflow="fold") for title in ("name", "model", "classes", "expires")]
+    table = Table(Column("session", no_wrap=True), *folded)
     for info in sessions:
         table.add_row(info.session, info.name or "", info.model, str(len(info.labels)), _expiry(info))
     return table

@@ -1,5 +1,6 @@
 """What routes are given: the runtime, the tenant, the decoded body."""
 
+import re
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -63,7 +64,7 @@ async def expected_revision(
     if if_match is None or if_match.strip() == "*":
         return None
     number = if_match.strip().removeprefix("W/").strip('"')
-    if not number.isdecimal():
+    if not re.fullmatch("[0-9]{1,9}", number):
         raise InvalidRequestError(f'expected If-Match to be a revision as ETag gave it, `"3"`, or `*`, got {if_match!r}', field="If-Match")
     return int(number)
 

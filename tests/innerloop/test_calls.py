@@ -90,6 +90,12 @@ def test_adding_says_which_revision_it_expects_and_which_request_it_is() -> None
     assert GrowSession.model_validate_json(call.content or b"").support[0].label == "a"
 
 
+def test_more_ids_than_an_address_holds_are_refused_before_sending() -> None:
+    assert len(calls.remove("ses_1", range(10**6, 10**6 + calls.MAX_IDS), expected_revision=None).path) < 65_000
+    with pytest.raises(UnusableInputError, match="at most 5,000 ids in one call, got 5,001"):
+        calls.remove("ses_1", range(calls.MAX_IDS + 1), expected_revision=None)
+
+
 def test_revision_zero_is_an_expectation_too() -> None:
     assert calls.remove("ses_1", [1], expected_revision=0).headers == {"If-Match": '"0"'}
 

@@ -193,3 +193,15 @@ def test_sessions_are_listed_and_ended_by_filter(client: TestClient, clock: Fake
 def test_a_time_without_its_zone_is_refused(client: TestClient) -> None:
     response = client.get("/v1/sessions", params={"created_from": "2026-01-01T00:00:00"})
     assert (response.status_code, response.json()["field"]) == (422, "created_from")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_filter_that_does_not_exist_is_refused_and_ends_nothing(client: TestClient, method: str) -> None:
+    session = adapted(client)["session"]
+    response = client.request(method, "/v1/sessions", params={"nmae": "x", **({"confirm": True} if method == "DELETE" else {})})
+    assert (response.status_code, response.json()["field"]) == (422, "nmae")
+    assert client.get(f"/v1/sessions/{session}").status_code == 200
+
+
+def test_a_change_names_the_revision_it_leaves(client: TestClient) -> None:
+    assert client.patch(f"/v1/sessions/{adapted(client)['session']}", json={"name": "n"}).headers["ETag"] == '"1"'

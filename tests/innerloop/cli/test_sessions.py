@@ -206,3 +206,13 @@ def test_times_on_the_command_line_are_local(command: Command, server: FakeServe
         monkeypatch.undo()
         time.tzset()
     assert server.query == [("model", "omniglot@1"), ("created_until", "2026-01-02T03:00:00-05:00")]
+
+
+def test_a_narrow_terminal_cuts_no_id(
+    command: Command, server: FakeServer, url: str, letters: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command("adapt", letters, "--name", "a rather long name", "--url", url)
+    long_id = "ses_01a212c1f851dd3f4da0a945bb883842"
+    server.sessions[long_id] = server.sessions.pop("ses_0").model_copy(update={"session": long_id})
+    monkeypatch.setenv("COLUMNS", "80")
+    assert long_id in command("sessions", "--url", url).stdout
