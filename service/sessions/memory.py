@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Self
 
 from service.errors import SessionGoneError, SessionNotFoundError, StoreFullError, TooLargeError
-from service.sessions.counters import EVICTED
+from service.sessions.counters import count_ended
 from service.sessions.refusals import absent_revision, changed, ended, missing, never_was, reply_to
 from service.sessions.session import Revision, Session
 from service.sessions.store import (
@@ -26,8 +26,6 @@ from service.sessions.store import (
 )
 
 REMEMBERED_COUNT = 100_000
-# What a caller hears of a session that is gone, and what is counted.
-REASONS = {"was evicted to make room": "room", "has expired": "expired", "was deleted": "deleted"}
 # What a session costs beside its bytes: records, labels, losses and the dictionary entries around them.
 OVERHEAD_BYTES = 1024
 
@@ -231,7 +229,7 @@ class MemoryStore:
     def _drop(self, session_id: str, why: str) -> None:
         kept = self._sessions.pop(session_id)
         self._bytes -= kept.size
-        EVICTED.labels(tier="store", reason=REASONS[why]).inc()
+        count_ended(why)
         at = self._clock() if kept.session.pinned else min(self._clock(), kept.session.expires_at)
         self._gone[session_id] = _Gone(kept.session.tenant, why, at)
         while len(self._gone) > REMEMBERED_COUNT:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from service.errors import StoreUnavailableError, TooLargeError
+from service.sessions.counters import count_ended
 from service.sessions.last_seen import LastSeen
 from service.sessions.lookups import Lookups
 from service.sessions.records import dump_session, load_revision
@@ -174,6 +175,7 @@ class RedisStore:
         count: int = await self._server.run(END, keys=keys, args=[tombstone, milliseconds(REMEMBERED_FOR + CLEARED_AFTER), *ids])
         for each in ids:
             self._seen.ended(each)
+        count_ended("was deleted", count)
         return count
 
     async def _page(self, tenant: str, after: str, count: int) -> tuple[str | None, Sequence[Session]]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import islice
 
+from service.sessions.counters import count_ended
 from service.sessions.records import dump_revision, dump_session
 from service.sessions.refusals import changed, reply_to
 from service.sessions.session import Revision, Session
@@ -126,6 +127,7 @@ class Changes(Rows):
         self._db.executemany(REMEMBER, [(why, now, key) for key in keys])
         for statement in END:
             self._db.executemany(statement, [(key,) for key in keys])
+        count_ended(why, len(keys))
 
     def _put_record(self, key: int, session: Session) -> None:
         self._db.execute(

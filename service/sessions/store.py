@@ -171,7 +171,7 @@ class SessionStore(Protocol):
         ...
 
     async def delete_all(self, tenant: str, wanted: Wanted) -> int:
-        """End every session that is meant, and say how many."""
+        """End every session that is meant, and say how many; of a great many some may have ended when it fails."""
         ...
 
     async def claim(self, claim: Claim) -> bytes | None:
