@@ -82,8 +82,8 @@ class SessionChange(Wire):
     """Body of `PATCH /v1/sessions/{id}`; what is absent stays as it is."""
 
     name: Name | None = None
-    pinned: bool | None = Field(default=None, description="a pinned session neither expires nor is evicted")
-    ttl_seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="lifetime from now")
+    pinned: bool | None = Field(default=None, strict=True, description="a pinned session neither expires nor is evicted")
+    ttl_seconds: float | None = Field(default=None, gt=0, strict=True, allow_inf_nan=False, description="lifetime from now")
 
 
 class PredictOptions(Wire):
@@ -178,7 +178,7 @@ class SessionFilter(Wire):
 class SessionPage(SessionFilter):
     """Query string of `GET /v1/sessions`."""
 
-    after: str | None = Field(default=None, description="the `next` of the page before")
+    after: str | None = Field(default=None, pattern="^ses_[0-9a-f]{32}$", description="the `next` of the page before")
     limit: int = Field(default=100, ge=1, le=1000)
 
 

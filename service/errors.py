@@ -218,6 +218,7 @@ class IdempotencyKeyBusyError(ServiceError):
     """The first request with this Idempotency-Key is still running."""
 
     code = "idempotency_key_busy"
+    retry_after_seconds = 1.0
 
 
 class IdempotencyKeyReusedError(ServiceError):

@@ -85,7 +85,9 @@ def _store(settings: Settings) -> SessionStore:
     if settings.store == "memory":
         return MemoryStore(budget_bytes=settings.host_bytes, clock=_now)
     if settings.store == "sqlite":
-        return SqliteStore(settings.data_dir / "sessions.sqlite3", clock=_now, quota_bytes=settings.store_bytes)
+        return SqliteStore(
+            settings.data_dir / "sessions.sqlite3", clock=_now, quota_bytes=settings.store_bytes, alone=settings.workers == 1
+        )
     return RedisStore(settings.store, clock=_now, stale_seconds=settings.stale_seconds)
 
 

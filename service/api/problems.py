@@ -54,7 +54,7 @@ STATUSES: Mapping[type[errors.ServiceError], int] = {
 }
 
 # Those that say when to try again.
-PASSING = (errors.QueueFullError, errors.StoreUnavailableError)
+PASSING = (errors.QueueFullError, errors.StoreUnavailableError, errors.IdempotencyKeyBusyError)
 
 # What the framework answers before a route is reached.
 FRAMEWORK_CODES: Mapping[int, str] = {404: "route_not_found", 405: "method_not_allowed", 413: "too_large"}

@@ -137,10 +137,21 @@ class Lifecycle:
         REFITTED.inc()
         return refitted
 
-    async def change(self, caller: Caller, session_id: str, change: Change) -> Session:
-        """Rename, pin or extend a session; a lifetime counts from now. Raises as `SessionStore.get` does."""
+    async def change(self, caller: Caller, session_id: str, change: Change, *, expected: int | None = None) -> Session:
+        """Rename, pin or extend a session; a lifetime counts from now.
+
+        Raises:
+            RevisionChangedError: the newest revision is not the `expected` one.
+            otherwise as `SessionStore.get` does.
+        """
         self.check_ttl(change.ttl_seconds)
-        return await self.store.update(caller.tenant, session_id, partial(self._changed, change))
+        return await self.store.update(caller.tenant, session_id, partial(self._changed, change, expected))
+
+    async def end(self, caller: Caller, session_id: str, *, expected: int | None = None) -> None:
+        """End a session; raises as `change` does. A revision that is made at this very moment ends with it."""
+        if expected is not None:
+            _check_expected(await self.store.get(caller.tenant, session_id), expected)
+        await self.store.delete(caller.tenant, session_id)
 
     async def support(self, session: Session) -> SupportSet:
         """Give the support set of a session's newest revision.
@@ -207,8 +218,7 @@ class Lifecycle:
         async with self._lock(session_id):
             while True:
                 session = await self.store.get(caller.tenant, session_id)
-                if expected not in (None, session.revision.number):
-                    raise changed(session, expected)
+                _check_expected(session, expected)
                 try:
                     return await self._append(caller, session, edit, examples, claim)
                 except RevisionChangedError:
@@ -229,7 +239,8 @@ class Lifecycle:
     def _lock(self, session_id: str) -> asyncio.Lock:
         return self._growing.setdefault(session_id, asyncio.Lock())
 
-    def _changed(self, change: Change, session: Session) -> Session:
+    def _changed(self, change: Change, expected: int | None, session: Session) -> Session:
+        _check_expected(session, expected)
         pinned = session.pinned if change.pinned is None else change.pinned
         counts_anew = change.ttl_seconds is not None or (session.pinned and not pinned)
         return replace(
@@ -247,6 +258,11 @@ class Lifecycle:
         most = self.fitter.limits.ttl_seconds
         if ttl_seconds is not None and ttl_seconds > most:
             raise InvalidRequestError(f"expected ttl_seconds of at most {most:.0f}, got {ttl_seconds:.0f}", field="ttl_seconds")
+
+
+def _check_expected(session: Session, expected: int | None) -> None:
+    if expected is not None and expected != session.revision.number:
+        raise changed(session, expected)
 
 
 def _all(support: SupportSet) -> SupportSet:

@@ -46,7 +46,8 @@ class SupportSet:
 
     def without(self, ids: Sequence[int]) -> "SupportSet":
         """Leave examples out."""
-        kept = [place for place, each in enumerate(self.ids) if each not in set(ids)]
+        leaving = set(ids)
+        kept = [place for place, each in enumerate(self.ids) if each not in leaving]
         return SupportSet(tuple(self.ids[k] for k in kept), tuple(self.labels[k] for k in kept), self.inputs[kept], self.next_id)
 
 

@@ -25,17 +25,19 @@ class SqliteStore:
     Weights, support sets and lists are read on a second thread, and all writing is done by a third.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], datetime], quota_bytes: int) -> None:
+    def __init__(self, path: Path, *, clock: Callable[[], datetime], quota_bytes: int, alone: bool = False) -> None:
         """Raises SessionStoreError on entering, when the file cannot be used.
 
         Args:
             path: of the file; made when it is not there, in a folder that is.
             clock: gives now, with its time zone.
             quota_bytes: what the file may grow to; the log beside it is not counted.
+            alone: no other process has the file open, so that what was under way when it was opened last is so no more.
         """
         self._path = path
         self._clock = clock
         self._quota_bytes = quota_bytes
+        self._alone = alone
         self._writer: Writer
         self._records: Rows
         self._contents: Rows
@@ -48,6 +50,8 @@ class SqliteStore:
         self._contents = Rows(open_reader(self._path), clock=self._clock)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
         self._writer.start()
+        if self._alone:
+            await self._write(Changes.give_up_claims, spare=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -103,6 +103,10 @@ class Changes(Rows):
             (claim.tenant, claim.key, claim.fingerprint),
         )
 
+    def give_up_claims(self) -> None:
+        """Give up every key without a reply: those who held them are gone."""
+        self._db.execute("DELETE FROM claims WHERE body IS NULL")
+
     def sweep(self) -> bool:
         """Clear away what ended, was remembered long enough or lapsed; say whether there may be more."""
         now = self._clock()

@@ -69,7 +69,10 @@ class Rows:
 
     def check(self) -> None:
         """Look into the file; raises StoreUnavailableError when that fails."""
-        self._one("SELECT key FROM sessions LIMIT 1")
+        try:
+            self._db.execute("SELECT key FROM sessions LIMIT 1").fetchone()
+        except FAILURES as error:
+            raise refusal(error) from error
 
     def close(self) -> None:
         """Close the connection."""

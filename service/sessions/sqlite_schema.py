@@ -15,6 +15,8 @@ BUSY_SECONDS = 5.0
 # What comes from SQLite when it fails; the second when its message quotes damaged bytes.
 FAILURES = (sqlite3.Error, UnicodeDecodeError)
 
+TABLES = ("sessions", "revisions", "earlier", "support", "gone", "claims")
+
 # Each brings a file from the version before to the next; what was released is never edited.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -116,6 +118,9 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA secure_delete = ON")
     db.execute("PRAGMA journal_size_limit = 67108864")
     _set_cache(db, path)
+    # A file whose tables cannot be read at all must not pass for an empty store; one damaged page is one session's loss.
+    for table in TABLES:
+        db.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608 - our own names
 
 
 def _check(db: sqlite3.Connection, path: Path) -> int:

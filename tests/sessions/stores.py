@@ -28,7 +28,11 @@ class Blocking:
     def __init__(self, store: SessionStore) -> None:
         self.inner = store
         self._loop = asyncio.Runner()
-        self._run(store.__aenter__())
+        try:
+            self._run(store.__aenter__())
+        except BaseException:
+            self._loop.close()
+            raise
 
     def create(self, session: Session, contents: Contents | None = None, *, reply: Reply | None = None) -> None:
         self._run(self.inner.create(session, contents or contents_of(session), reply=reply))

@@ -31,7 +31,7 @@ from service.sessions.session import Session
 from service.sessions.sqlite import SqliteStore
 from service.sessions.sqlite_changes import ENDED_AT_ONCE
 from service.sessions.sqlite_rows import MEANT
-from service.sessions.store import REMEMBERED_FOR, Claim, Contents, Wanted
+from service.sessions.store import REMEMBERED_FOR, Claim, Contents, Reply, Wanted
 from tests.sessions.crash import crash
 from tests.sessions.stores import Blocking, contents_of, grown, pinned, renamed, session, weights_of
 from tests.tiny import FakeClock
@@ -522,3 +522,30 @@ def test_large_listings_and_ends_are_whole(path: Path, clock: FakeClock) -> None
         assert store.list("ann") == []
         with pytest.raises(SessionNotFoundError):
             store.get("ann", session(clock).id)
+
+
+def test_a_file_whose_tables_cannot_be_read_is_refused_and_not_taken_for_an_empty_store(tmp_path: Path) -> None:
+    clock, path = FakeClock(), tmp_path / "sessions.sqlite3"
+    store = Blocking(SqliteStore(path, clock=clock, quota_bytes=10**9))
+    for _ in range(20):
+        store.create(session(clock))
+    store.close()
+    content = bytearray(path.read_bytes())
+    for place in range(4096, len(content), 7):
+        content[place] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(SessionStoreError, match="damaged"):
+        Blocking(SqliteStore(path, clock=clock, quota_bytes=10**9))
+
+
+def test_keys_of_requests_that_died_with_their_process_are_free_again(tmp_path: Path) -> None:
+    clock, path = FakeClock(), tmp_path / "sessions.sqlite3"
+    kept, lost = Claim("ann", "kept", "print"), Claim("ann", "lost", "print")
+    store = Blocking(SqliteStore(path, clock=clock, quota_bytes=10**9))
+    for claim in (kept, lost):
+        store.claim(claim)
+    store.create(session(clock), reply=Reply(kept, b"answer"))
+    store.close()
+    store = Blocking(SqliteStore(path, clock=clock, quota_bytes=10**9, alone=True))
+    assert (store.claim(kept), store.claim(lost)) == (b"answer", None)
+    store.close()

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from innerloop import wire
 from service.api import answers
-from service.api.dependencies import Tenant, TheBody, TheCaller, TheRuntime
+from service.api.dependencies import Expected, Tenant, TheBody, TheCaller, TheRuntime
 from service.api.documentation import ADAPT
 from service.errors import InvalidRequestError
 from service.runtime.lifecycle import AdaptOptions, Change, KeepOptions
@@ -59,19 +59,19 @@ async def get_session(session_id: str, tenant: Tenant, runtime: TheRuntime, resp
 
 @router.patch("/{session_id}")
 async def change_session(
-    session_id: str, change: wire.SessionChange, caller: TheCaller, runtime: TheRuntime, response: Response
+    session_id: str, change: wire.SessionChange, caller: TheCaller, runtime: TheRuntime, expected: Expected, response: Response
 ) -> wire.SessionInfo:
     """Rename, pin, unpin or extend a session; a lifetime counts from now, the server's default after unpinning."""
     wanted = Change(change.name, change.pinned, change.ttl_seconds)
-    session = await runtime.sessions.change(caller, session_id, wanted)
+    session = await runtime.sessions.change(caller, session_id, wanted, expected=expected)
     response.headers["ETag"] = answers.etag(session)
     return answers.session_info(session)
 
 
 @router.delete("/{session_id}", status_code=204)
-async def delete_session(session_id: str, tenant: Tenant, runtime: TheRuntime) -> None:
+async def delete_session(session_id: str, caller: TheCaller, runtime: TheRuntime, expected: Expected) -> None:
     """End a session; asking for it again answers 410."""
-    await runtime.store.delete(tenant, session_id)
+    await runtime.sessions.end(caller, session_id, expected=expected)
 
 
 def _wanted(asked: wire.SessionFilter) -> Wanted:

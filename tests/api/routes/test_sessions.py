@@ -205,3 +205,24 @@ def test_a_filter_that_does_not_exist_is_refused_and_ends_nothing(client: TestCl
 
 def test_a_change_names_the_revision_it_leaves(client: TestClient) -> None:
     assert client.patch(f"/v1/sessions/{adapted(client)['session']}", json={"name": "n"}).headers["ETag"] == '"1"'
+
+
+def test_a_change_or_an_end_holds_only_for_the_revision_it_expects(client: TestClient) -> None:
+    path = f"/v1/sessions/{adapted(client)['session']}"
+    for method in ("PATCH", "DELETE"):
+        late = client.request(method, path, headers={"If-Match": '"77"'}, json={"name": "n"})
+        assert (late.status_code, late.json()["code"]) == (412, "revision_changed")
+    assert client.get(path).json()["name"] is None
+    assert client.patch(path, json={"name": "n"}, headers={"If-Match": '"1"'}).json()["name"] == "n"
+    assert client.delete(path, headers={"If-Match": '"1"'}).status_code == 204
+
+
+@pytest.mark.parametrize("fields", [{"ttl_seconds": True}, {"ttl_seconds": "100"}, {"pinned": 1}, {"pinned": "yes"}])
+def test_a_change_is_not_guessed_from_another_type(client: TestClient, fields: dict[str, Any]) -> None:
+    assert client.patch(f"/v1/sessions/{adapted(client)['session']}", json=fields).status_code == 422
+
+
+@pytest.mark.parametrize("cursor", ["x", "\0", "9" * 30])
+def test_what_is_no_cursor_is_refused(client: TestClient, cursor: str) -> None:
+    response = client.get("/v1/sessions", params={"after": cursor})
+    assert (response.status_code, response.json()["field"]) == (422, "after")
