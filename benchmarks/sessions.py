@@ -33,7 +33,7 @@ from benchmarks.subject import SEED, Subject, find_subject, processor
 from service.sessions.contents import digest, pack_weights, unpack_weights
 from service.sessions.hot import HotWeights
 from service.sessions.session import Revision, Session, new_session_id
-from service.sessions.sqlite import SqliteStore
+from service.sessions.sqlite.sqlite_store import SqliteStore
 from service.sessions.store import Contents
 
 AT_ONCE = 256  # writes that share a commit

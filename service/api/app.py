@@ -27,8 +27,8 @@ from service.runtime.warm_up import warm_up
 from service.runtime.worker import DeviceWorker
 from service.sessions.hot import HotWeights
 from service.sessions.memory import MemoryStore
-from service.sessions.redis import RedisStore
-from service.sessions.sqlite import SqliteStore
+from service.sessions.redis.redis_store import RedisStore
+from service.sessions.sqlite.sqlite_store import SqliteStore
 from service.sessions.store import SessionStore
 
 

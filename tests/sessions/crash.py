@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 from service.errors import RevisionGoneError, SessionGoneError
 from service.sessions.session import Revision, Session, new_session_id
-from service.sessions.sqlite import SqliteStore
+from service.sessions.sqlite.sqlite_store import SqliteStore
 from service.sessions.store import REVISIONS_KEPT, Contents
 
 TENANT = "ann"

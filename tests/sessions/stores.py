@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from service.sessions.memory import MemoryStore
-from service.sessions.redis import RedisStore
+from service.sessions.redis.redis_store import RedisStore
 from service.sessions.session import Revision, Session, new_session_id
-from service.sessions.sqlite import SqliteStore
+from service.sessions.sqlite.sqlite_store import SqliteStore
 from service.sessions.store import ANY, Claim, Contents, Current, Reply, SessionStore, Wanted
 from tests.sessions.redis_process import shared_redis
 from tests.tiny import FakeClock

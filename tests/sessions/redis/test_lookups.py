@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import pytest
 
 from service.errors import StoreUnavailableError
-from service.sessions.lookups import Lookups
+from service.sessions.redis.lookups import Lookups
 
 
 def test_what_is_asked_while_a_round_trip_is_under_way_goes_with_the_next() -> None:

@@ -26,8 +26,8 @@ from service.errors import (
     StoreUnavailableError,
     TooLargeError,
 )
-from service.sessions.redis import MAX_BYTES, RedisStore
-from service.sessions.redis_layout import Keys
+from service.sessions.redis.layout import Keys
+from service.sessions.redis.redis_store import MAX_BYTES, RedisStore
 from service.sessions.session import Session
 from service.sessions.store import ANY, REMEMBERED_FOR, Claim, Contents, Current
 from tests.sessions.redis_process import RedisProcess, redis_process, shared_redis

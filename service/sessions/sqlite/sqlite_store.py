@@ -9,10 +9,10 @@ from typing import Self, TypeVar
 
 from service.errors import TooLargeError
 from service.sessions.session import Revision, Session
-from service.sessions.sqlite_changes import ENDED_AT_ONCE, Changes
-from service.sessions.sqlite_rows import Rows
-from service.sessions.sqlite_schema import open_reader, open_writer
-from service.sessions.sqlite_writer import Writer
+from service.sessions.sqlite.changes import ENDED_AT_ONCE, Changes
+from service.sessions.sqlite.rows import Rows
+from service.sessions.sqlite.schema import open_reader, open_writer
+from service.sessions.sqlite.writer import Writer
 from service.sessions.store import ANY, Claim, Contents, Current, Reply, Wanted
 
 T = TypeVar("T")

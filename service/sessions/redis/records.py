@@ -6,7 +6,7 @@ import structlog
 
 from service.errors import SessionDamagedError, SessionGoneError, SessionNotFoundError
 from service.sessions.records import load_session
-from service.sessions.redis_layout import Tombstone
+from service.sessions.redis.layout import Tombstone
 from service.sessions.refusals import ended, never_was
 from service.sessions.session import Session
 from service.sessions.store import REMEMBERED_FOR

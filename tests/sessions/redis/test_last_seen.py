@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from service.sessions.last_seen import LastSeen
+from service.sessions.redis.last_seen import LastSeen
 from tests.sessions.stores import grown, renamed, session
 from tests.tiny import FakeClock
 

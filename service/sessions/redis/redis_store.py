@@ -7,13 +7,13 @@ from typing import Self
 
 from service.errors import StoreUnavailableError, TooLargeError
 from service.sessions.counters import count_ended
-from service.sessions.last_seen import LastSeen
-from service.sessions.lookups import Lookups
 from service.sessions.records import dump_session, load_revision
-from service.sessions.redis_layout import CLEARED_AFTER, Keys, Tombstone, answer_of, fields_of, lifetimes, milliseconds, since_1970
-from service.sessions.redis_records import absence, living, read, readable
-from service.sessions.redis_scripts import CLAIM, END, PUT, READ, RELEASE
-from service.sessions.redis_server import RedisServer
+from service.sessions.redis.last_seen import LastSeen
+from service.sessions.redis.layout import CLEARED_AFTER, Keys, Tombstone, answer_of, fields_of, lifetimes, milliseconds, since_1970
+from service.sessions.redis.lookups import Lookups
+from service.sessions.redis.records import absence, living, read, readable
+from service.sessions.redis.scripts import CLAIM, END, PUT, READ, RELEASE
+from service.sessions.redis.server import RedisServer
 from service.sessions.refusals import absent_revision, changed, missing, reply_to
 from service.sessions.session import Revision, Session
 from service.sessions.store import ANY, CLAIMED_FOR, REMEMBERED_FOR, REVISIONS_KEPT, Claim, Contents, Current, Reply, Wanted

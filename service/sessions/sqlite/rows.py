@@ -15,7 +15,7 @@ from service.errors import ServiceError, SessionDamagedError
 from service.sessions.records import load_revision, load_session
 from service.sessions.refusals import absent_revision, ended, missing, never_was
 from service.sessions.session import Session
-from service.sessions.sqlite_schema import FAILURES, primary_code, refusal
+from service.sessions.sqlite.schema import FAILURES, primary_code, refusal
 from service.sessions.store import REMEMBERED_FOR, REVISIONS_KEPT, Wanted
 
 log = structlog.get_logger()

@@ -26,11 +26,11 @@ from service.errors import (
     StoreUnavailableError,
     TooLargeError,
 )
-from service.sessions import sqlite_schema
 from service.sessions.session import Session
-from service.sessions.sqlite import SqliteStore
-from service.sessions.sqlite_changes import ENDED_AT_ONCE
-from service.sessions.sqlite_rows import MEANT
+from service.sessions.sqlite import schema
+from service.sessions.sqlite.changes import ENDED_AT_ONCE
+from service.sessions.sqlite.rows import MEANT
+from service.sessions.sqlite.sqlite_store import SqliteStore
 from service.sessions.store import REMEMBERED_FOR, Claim, Contents, Reply, Wanted
 from tests.sessions.crash import crash
 from tests.sessions.stores import Blocking, contents_of, grown, pinned, renamed, session, weights_of
@@ -92,7 +92,7 @@ def at_once(store: Blocking, calls: Sequence[Coroutine[Any, Any, T]]) -> list[T 
 def commits(path: Path) -> int:
     """How many commits the log holds: their last frames carry the size of the file."""
     log = path.with_name(path.name + "-wal").read_bytes()
-    frames = range(32, len(log), 24 + sqlite_schema.PAGE_BYTES)
+    frames = range(32, len(log), 24 + schema.PAGE_BYTES)
     return sum(struct.unpack_from(">I", log, frame + 4)[0] > 0 for frame in frames)
 
 
@@ -219,7 +219,7 @@ def truncated(path: Path) -> None:
     clock = FakeClock()
     with opened(path, clock) as store:
         filled(store, clock, 30)
-    path.write_bytes(path.read_bytes()[: 3 * sqlite_schema.PAGE_BYTES])
+    path.write_bytes(path.read_bytes()[: 3 * schema.PAGE_BYTES])
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_file_of_the_version_before_is_brought_up_with_its_sessions(
 ) -> None:
     with opened(path, clock) as store:
         made = filled(store, clock, 3)
-    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", (*sqlite_schema.MIGRATIONS, ("ALTER TABLE sessions ADD COLUMN color TEXT",)))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, ("ALTER TABLE sessions ADD COLUMN color TEXT",)))
     with opened(path, clock) as store:
         assert {each.id for each in store.list("ann")} == {each.id for each in made}
     assert value(path, "PRAGMA user_version") == 2
@@ -253,7 +253,7 @@ def test_a_file_of_the_version_before_is_brought_up_with_its_sessions(
 def test_a_migration_that_fails_changes_nothing(path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     start(path, clock)
     broken = ("ALTER TABLE sessions ADD COLUMN color TEXT", "ALTER TABLE absent ADD COLUMN color TEXT")
-    monkeypatch.setattr(sqlite_schema, "MIGRATIONS", (*sqlite_schema.MIGRATIONS, broken))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, broken))
     with pytest.raises(SessionStoreError, match="no such table"):
         start(path, clock)
     monkeypatch.undo()
@@ -266,7 +266,7 @@ def test_several_that_start_at_once_agree_on_a_new_file(tmp_path: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         for attempt in range(20):
             path = tmp_path / f"{attempt}.sqlite3"
-            for db in list(pool.map(sqlite_schema.open_writer, [path] * 6)):
+            for db in list(pool.map(schema.open_writer, [path] * 6)):
                 db.close()
             assert value(path, "PRAGMA user_version") == 1
 
@@ -288,7 +288,7 @@ def test_over_the_quota_only_what_does_not_fit_is_refused(path: Path, clock: Fak
         assert all(store.weights(each) == WEIGHTS for each in kept)
         with pytest.raises(StoreFullError, match="delete sessions"):
             store.create(session(clock), Contents(WEIGHTS, None))
-    assert path.stat().st_size <= MEGABYTE + sqlite_schema.PAGE_BYTES
+    assert path.stat().st_size <= MEGABYTE + schema.PAGE_BYTES
 
 
 def test_a_full_store_can_be_changed_and_emptied_and_then_takes_as_much_again(path: Path, clock: FakeClock) -> None:
@@ -385,7 +385,7 @@ def test_of_two_processes_that_claim_one_key_one_gets_it(path: Path, clock: Fake
 def test_a_process_that_keeps_the_file_locked_makes_writing_unavailable_and_reading_not(
     path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_schema, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.1)
     with opened(path, clock) as store:
         (kept,) = filled(store, clock, 1)
         with closing(sqlite3.connect(path, isolation_level=None)) as db:

@@ -10,7 +10,7 @@ from service.sessions.counters import count_ended
 from service.sessions.records import dump_revision, dump_session
 from service.sessions.refusals import changed, reply_to
 from service.sessions.session import Revision, Session
-from service.sessions.sqlite_rows import MEANT, Rows, meaning, micros, seal
+from service.sessions.sqlite.rows import MEANT, Rows, meaning, micros, seal
 from service.sessions.store import CLAIMED_FOR, REMEMBERED_FOR, REPLIES_KEPT_FOR, REVISIONS_KEPT, Claim, Contents, Reply, Wanted
 
 # So many end in one transaction: others wait for it.

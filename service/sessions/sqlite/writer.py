@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import structlog
 
 from service.errors import StoreUnavailableError
-from service.sessions.sqlite_changes import Changes
-from service.sessions.sqlite_schema import FAILURES, PAGE_BYTES, primary_code, refusal, transaction
+from service.sessions.sqlite.changes import Changes
+from service.sessions.sqlite.schema import FAILURES, PAGE_BYTES, primary_code, refusal, transaction
 
 log = structlog.get_logger()
 
