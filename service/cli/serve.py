@@ -63,7 +63,7 @@ def _refuse_what_workers_cannot_share(settings: Settings) -> None:
 def _run_workers(settings: Settings) -> None:
     own = settings.model_copy(update={"torch_threads": settings.torch_threads or threads_of_each(settings.workers)})
     with reserved((settings.host, settings.port)) as addresses:
-        Workers(settings.workers, partial(work, own, addresses), say=greet).run()
+        Workers(settings.workers, partial(work, own, addresses), metrics=settings.data_dir / "metrics", say=greet).run()
 
 
 def _settings(**given: Any) -> Settings:

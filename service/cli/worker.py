@@ -23,7 +23,7 @@ def work(settings: Settings, addresses: Sequence[Address], number: int, telling:
     from service.runtime.device import choose_device
 
     configure_logs(worker=number)
-    Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    end_with_parent()
     try:
         refuse_cuda(str(choose_device(settings.device)), workers=settings.workers)
         # Counted from the parent's id: workers side by side choose different cores, and so do servers.
@@ -40,8 +40,12 @@ def refuse_cuda(device: str, *, workers: int) -> None:
         raise WorkersError(f"expected one worker on {device}, which one process owns, got {workers}; use --workers 1 or --device cpu")
 
 
-def _end_with_parent() -> None:
-    """A parent that is killed cannot say so; left alone, this process would keep the address."""
+def end_with_parent() -> None:
+    """Have this process told to end when its parent is gone: one that was killed cannot say so, and the address would stay taken."""
+    Thread(target=_wait_for_parent, name="parent", daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

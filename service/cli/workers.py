@@ -2,14 +2,15 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
@@ -48,11 +49,19 @@ class _Worker:
 
 
 class Workers:
-    """Runs so many workers until it is told to stop by SIGTERM or SIGINT, and starts another in the place of one that dies."""
+    """Runs workers until it is told to stop by SIGTERM or SIGINT, and starts another in the place of one that dies.
 
-    def __init__(self, count: int, work: Work, *, say: Callable[[str], None]) -> None:
+    Args:
+        count: how many.
+        work: what each does.
+        metrics: a folder for what they count; emptied now, as one that was killed has left it, and gone afterwards.
+        say: is given the greeting, once, when all are ready.
+    """
+
+    def __init__(self, count: int, work: Work, *, metrics: Path, say: Callable[[str], None]) -> None:
         self._count = count
         self._work = work
+        self._metrics = metrics
         self._say = say
         # By the pipe that each tells through: it ends when the worker does, however it does.
         self._running: dict[Connection, _Worker] = {}
@@ -68,7 +77,7 @@ class Workers:
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda told, _: self._told.append(told))
-        with _metrics_folder():
+        with _metrics_in(self._metrics):
             try:
                 self._run()
             finally:
@@ -81,8 +90,9 @@ class Workers:
         for number in range(self._count):
             self._start(number)
         while self._running:
-            self._obey()
-            for hearing in wait(list(self._running), TICK_SECONDS):
+            news = wait(list(self._running), TICK_SECONDS)
+            self._obey()  # first: a signal to all of a group may have ended a worker already
+            for hearing in news:
                 self._listen(hearing)  # type: ignore[arg-type] # `wait` takes other things too
 
     def _start(self, number: int) -> None:
@@ -109,7 +119,9 @@ class Workers:
         if isinstance(said, Refused):
             self._fail(said.reason)
             return
-        self._running[hearing].ready = True
+        worker = self._running[hearing]
+        worker.ready = True
+        log.info("worker ready", worker=worker.number, process=worker.process.pid)
         if not self._greeted and all(worker.ready for worker in self._running.values()):
             self._greeted = True
             self._say(said.greeting)
@@ -119,7 +131,7 @@ class Workers:
         worker = self._running.pop(hearing)
         hearing.close()
         worker.process.join()
-        mark_process_dead(worker.process.pid, os.environ[METRICS_FOLDER])  # type: ignore[no-untyped-call]
+        mark_process_dead(worker.process.pid, self._metrics)  # type: ignore[no-untyped-call]
         if self._ending:
             return
         number, status = worker.number, worker.process.exitcode
@@ -144,16 +156,18 @@ class Workers:
 
 
 @contextmanager
-def _metrics_folder() -> Iterator[None]:
-    """Give the workers a folder through which each can tell the metrics of all."""
+def _metrics_in(folder: Path) -> Iterator[None]:
+    """Have the processes that are started meanwhile count in a folder, so that each can tell what all did."""
     before = os.environ.get(METRICS_FOLDER)
-    with tempfile.TemporaryDirectory(prefix="innerloop-metrics-") as folder:
-        os.environ[METRICS_FOLDER] = folder
-        try:
-            yield
-        finally:
-            os.environ.pop(METRICS_FOLDER)
-            os.environ.update({} if before is None else {METRICS_FOLDER: before})
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    os.environ[METRICS_FOLDER] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(METRICS_FOLDER)
+        os.environ.update({} if before is None else {METRICS_FOLDER: before})
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -78,6 +78,12 @@ def test_an_address_of_another_machine_is_refused(command: Command) -> None:
     assert "cannot listen on 192.0.2.1 port 0" in refusal(command, "--host", "192.0.2.1")
 
 
+def test_a_session_store_that_is_none_is_refused_in_one_line(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "sessions.sqlite3").write_text("long enough to be mistaken for a database, but not one" * 10)
+    assert f"expected a session store at {tmp_path / 'data' / 'sessions.sqlite3'}, it is not an SQLite file" in refusal(command)
+
+
 def test_a_refused_start_leaves_the_data_directory_free(command: Command, tmp_path: Path, taken_port: int) -> None:
     refusal(command, "--port", taken_port)
     with exclusive(tmp_path / "data"):
@@ -86,4 +92,4 @@ def test_a_refused_start_leaves_the_data_directory_free(command: Command, tmp_pa
 
 def test_the_help_names_every_option_and_where_the_rest_is_set(command: Command) -> None:
     said = command("serve", "--help").stdout
-    assert all(option in said for option in ("--host", "--port", "--data-dir", "--model-store", "--device", "INNERLOOP_"))
+    assert all(option in said for option in ("--host", "--port", "--data-dir", "--model-store", "--device", "--workers", "INNERLOOP_"))

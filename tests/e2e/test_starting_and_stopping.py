@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from tests.api.forms import ANSWERS, BOTH, LEARN, as_json
 from tests.e2e.server import INNERLOOP, STOPPED_WITHIN, environment, running
@@ -21,12 +22,13 @@ def ready(url: str) -> int | None:
         return None
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_that_is_told_to_stop_falls_unready_then_stops_listening_then_ends_what_it_began(
-    tmp_path: Path, model_store: Path
+    tmp_path: Path, model_store: Path, workers: int
 ) -> None:
     body = json.dumps(as_json(LEARN)["json"]).encode()
     with (
-        running(tmp_path, model_store, drain_seconds=DRAIN_SECONDS) as server,
+        running(tmp_path, model_store, drain_seconds=DRAIN_SECONDS, workers=workers) as server,
         socket.create_connection(("127.0.0.1", server.port)) as slow,
     ):
         assert ready(server.url) == 200

@@ -2,6 +2,7 @@ import random
 
 import pytest
 import torch
+from prometheus_client import REGISTRY
 from torch import Tensor
 
 from service.runtime.arena import Head, RowArena
@@ -32,6 +33,11 @@ def not_again(name: int) -> Head:
     return Head(f"digest {name}", fail)
 
 
+def given_up() -> float:
+    """How many heads any arena has given up, as /metrics counts them."""
+    return REGISTRY.get_sample_value("innerloop_evicted_total", {"tier": "device", "reason": "room"}) or 0.0
+
+
 def gathered(table: RowArena, *heads: Head) -> Tensor:
     found = table.gather(heads)
     assert found is not None
@@ -56,7 +62,9 @@ def test_the_head_used_longest_ago_is_given_up() -> None:
     table = arena(6)
     gathered(table, head(1, 2), head(2, 2), head(3, 2))
     gathered(table, not_again(1))
+    before = given_up()
     gathered(table, head(4, 1))
+    assert given_up() == before + 1
     assert ["digest 1" in table, "digest 2" in table, "digest 3" in table] == [True, False, True]
 
 

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from service.runtime.cores import UNPINNED, choose_cores, pin_this_thread
+from service.runtime.cores import UNPINNED, choose_cores, pin_this_thread, threads_of_each
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot pin threads to cores")
 
@@ -25,6 +25,16 @@ def test_servers_side_by_side_choose_different_cores(monkeypatch: pytest.MonkeyP
         allowed(monkeypatch, {0, 1, 2, 3}, pid)
         chosen.append(choose_cores("one", torch_threads=1).loop)
     assert chosen == [{0}, {1}, {2}, {3}]
+
+
+def test_workers_of_one_server_choose_different_cores_whatever_their_process_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed(monkeypatch, {2, 3, 5}, pid=8)
+    assert [choose_cores("one", torch_threads=1, place=place).loop for place in (9, 10, 11)] == [{2}, {3}, {5}]
+
+
+def test_processes_share_the_cores_out_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert [threads_of_each(processes) for processes in (2, 3, 8, 20)] == [4, 2, 1, 1]
 
 
 def test_a_single_core_is_not_pinned(monkeypatch: pytest.MonkeyPatch) -> None:

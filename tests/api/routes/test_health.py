@@ -2,9 +2,11 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
 
 from service.api.app import create_app
 from service.config import Settings
+from tests.api.conftest import LogEntry
 
 
 def test_a_server_that_serves_is_alive_and_ready(client: TestClient) -> None:
@@ -31,3 +33,10 @@ def test_the_server_tells_version_device_and_default(client: TestClient) -> None
     info = client.get("/v1/info").json()
     assert (info["version"], info["device"], info["default_model"]) == (version("innerloop"), "cpu", "tiny")
     assert info["limits"]["ttl_seconds"] == 7 * 24 * 3600
+
+
+def test_metrics_are_text_that_prometheus_reads_and_fill_no_log(client: TestClient, log: list[LogEntry]) -> None:
+    response = client.get("/metrics")
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    assert "innerloop_ready_workers" in {each.name for each in text_string_to_metric_families(response.text)}
+    assert log == []
