@@ -85,6 +85,9 @@ def ours(model_store: Path, data_dir: Path, device: str) -> Side:
         )
         for count, pinned in ((1, "one"), (1, "split"), (1, "none"), (2, "none"))
     ]
+    # Two processes can share sessions only in a file: what they make is durable, as no other side's is.
+    shared = {**ROOM, "TORCH_THREADS": "1", "PIN_CORES": "one", "STORE": "sqlite", "STORE_BYTES": str(64 * 2**30), "WORKERS": "2"}
+    variants.append(Variant("2 workers, sessions on disk", command, {f"INNERLOOP_{name}": value for name, value in shared.items()}))
     return Side(OURS, variants, "/readyz", "/v1/sessions", "/v1/sessions/{session}/predict")
 
 
