@@ -73,6 +73,11 @@ class Blocking:
     def release(self, claim: Claim) -> None:
         self._run(self.inner.release(claim))
 
+    def reopen(self) -> None:
+        """Close the store and open it again, as a server does that is started anew."""
+        self._run(self.inner.__aexit__(None, None, None))
+        self._run(self.inner.__aenter__())
+
     def close(self) -> None:
         self._run(self.inner.__aexit__(None, None, None))
         self._loop.close()

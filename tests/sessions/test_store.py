@@ -418,6 +418,10 @@ class StoreMachine(RuleBasedStateMachine):
     def wait(self, seconds: int) -> None:
         self.clock.now += timedelta(seconds=seconds)
 
+    @rule()
+    def restart(self) -> None:
+        self.store.reopen()
+
     @rule(tenant=tenants, session_id=ids)
     def get(self, tenant: str, session_id: str) -> None:
         error = self.expected_error(tenant, session_id)
