@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from service.errors import DeadlineError, SessionDamagedError
+from service.errors import DeadlineError
 from service.runtime.caller import Caller
 from service.runtime.catalog import Served
 from service.runtime.description import Description, described
@@ -86,13 +86,7 @@ class Exporter:
     async def _found(self, caller: Caller, session_id: str, revision: int | None) -> tuple[Session, bytes]:
         store = self.sessions.store
         session = await (store.get(caller.tenant, session_id) if revision is None else store.at(caller.tenant, session_id, revision))
-        try:
-            return session, await self._weights(session)
-        except SessionDamagedError:
-            if revision is not None:
-                raise
-        refitted = await self.sessions.refit(caller, session)
-        return refitted, await self._weights(refitted)
+        return await self.sessions.with_weights(caller, session, self._weights, mend=revision is None)
 
     async def _weights(self, session: Session) -> bytes:
         packed = await self.sessions.store.weights(session)

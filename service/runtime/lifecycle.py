@@ -1,10 +1,11 @@
 """A session from its creation to its last revision: adapt, fork, grow, shrink, refit, change."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from service.errors import (
@@ -25,6 +26,8 @@ from service.sessions.counters import REFITTED
 from service.sessions.refusals import changed
 from service.sessions.session import Revision, Session, new_session_id
 from service.sessions.store import Claim, SessionStore
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,22 @@ class Lifecycle:
                 return await self.store.get(session.tenant, session.id)
         REFITTED.inc()
         return refitted
+
+    async def with_weights(
+        self, caller: Caller, session: Session, load: Callable[[Session], Awaitable[T]], *, mend: bool
+    ) -> tuple[Session, T]:
+        """Give a session with what `load` makes of its weights; with `mend`, lost ones are fitted anew first, as its next revision.
+
+        Raises:
+            SessionDamagedError: they are lost, and nothing is kept to fit them anew, or they must not be.
+        """
+        try:
+            return session, await load(session)
+        except SessionDamagedError:
+            if not mend:
+                raise
+        refitted = await self.refit(caller, session)
+        return refitted, await load(refitted)
 
     async def change(self, caller: Caller, session_id: str, change: Change, *, expected: int | None = None) -> Session:
         """Rename, pin or extend a session; a lifetime counts from now.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-from service.errors import InvalidRequestError, SessionDamagedError, TooLargeError
+from service.errors import InvalidRequestError, TooLargeError
 from service.inputs.specification import RawInput
 from service.learner.parameters import Params
 from service.runtime.caller import Caller
@@ -73,13 +73,7 @@ class Runtime:
         else:
             session, stale = await self.store.at(caller.tenant, session_id, revision), False
         served = self.sessions.served(session)
-        try:
-            weights = await self._acquire(session)
-        except SessionDamagedError:
-            if revision is not None:
-                raise
-            session = await self.sessions.refit(caller, session)
-            weights = await self._acquire(session)
+        session, weights = await self.sessions.with_weights(caller, session, self._acquire, mend=revision is None)
         try:
             answers = await self._predict(caller, served, session.revision, weights, queries, top)
         finally:
