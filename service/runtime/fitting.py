@@ -59,12 +59,12 @@ def plan(served: Served, *, steps: int | None, scope: str | None) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A fitted support set."""
+    """A fitted support set; `added` are the ids of the examples that were not there before."""
 
     plan: Plan
     classes: Classes
     fitted: Fitted
-    support: SupportSet
+    added: tuple[int, ...]
     packed_support: bytes | None
     spent: Spent
 
@@ -91,7 +91,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    support: SupportSet
+    ids: tuple[int, ...]
     packed: bytes | None
     task: Support
 
@@ -119,7 +119,8 @@ class Fitter:
             task = AdaptTask(prepared.value.task, plan.steps)
             done = await answer_for(caller, self.worker.adapt(plan.served.model, task, caller))
         spent = Spent(prepared.milliseconds, done.queue_ms, done.compute_ms)
-        return Fit(plan, classes, done.result, prepared.value.support, prepared.value.packed, spent)
+        added = prepared.value.ids[len(before.ids) if before else 0 :]
+        return Fit(plan, classes, done.result, added, prepared.value.packed, spent)
 
     def _joined(self, plan: Plan, examples: Sequence[Labelled], before: SupportSet | None) -> SupportSet:
         if before is not None and not examples:
@@ -131,4 +132,4 @@ class Fitter:
 
 def _prepared(gather: Callable[[], SupportSet], classes: Classes, *, keep: bool) -> _Prepared:
     support = gather()
-    return _Prepared(support, pack_support(support) if keep else None, as_task(support.inputs, support.labels, classes))
+    return _Prepared(support.ids, pack_support(support) if keep else None, as_task(support.inputs, support.labels, classes))

@@ -219,7 +219,7 @@ class Lifecycle:
             before, chosen = await self._forked(caller, keeping.fork_of, options)
         fit = await self.fitter.fit(caller, chosen, examples, before=before, keep=keeping.support)
         session = self.new(caller, chosen.served, fit.revision(1, at=self.clock()), keeping)
-        made = Made(session, fit.spent, fit.support.ids[-len(examples) :] if examples else ())
+        made = Made(session, fit.spent, fit.added)
         await self.store.create(session, fit.contents, reply=reply(claim, made))
         return made
 
@@ -249,7 +249,7 @@ class Lifecycle:
         before = edit(await self.support(session))
         fit = await self.fitter.fit(caller, self._plan(session), examples, before=before, keep=True)
         revision = fit.revision(session.revision.number + 1, at=self.clock())
-        made = Made(replace(session, revision=revision), fit.spent, fit.support.ids[len(before.ids) :])
+        made = Made(replace(session, revision=revision), fit.spent, fit.added)
         return replace(made, session=await self.store.append(session, revision, fit.contents, reply=reply(claim, made)))
 
     def _plan(self, session: Session) -> Plan:
