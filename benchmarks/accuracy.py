@@ -93,7 +93,7 @@ def nearest_mean(classes: ClassInputs, shape: EpisodeShape, episodes: int) -> fl
     scores = []
     for _ in range(episodes):
         episode = sample_episode(classes, shape, generator)
-        centres = prototypes(episode.support.inputs, episode.support.labels, shape.way)
+        centres = prototypes(episode.support.inputs, losses.one_hot(episode.support.labels, shape.way, episode.support.inputs))
         scores.append(losses.accuracy(-torch.cdist(episode.queries, centres), episode.query_labels))
     return torch.stack(scores).mean().item()
 

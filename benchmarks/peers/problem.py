@@ -12,6 +12,7 @@ from service.learner import heads
 from service.learner.encoders.encoder import as_shares
 from service.learner.episodes import Support
 from service.learner.inner_loop import step_sizes
+from service.learner.losses import one_hot
 from service.learner.meta_model import MetaModel
 from service.learner.parameters import Params
 from service.learner.views import with_views
@@ -71,12 +72,12 @@ class HeadSetup:
     @classmethod
     def of(cls, model: MetaModel) -> "HeadSetup":
         """Read a meta-model's step sizes and scale."""
-        rates = step_sizes(model.params, model.recipe, ["head.weight", "head.bias"])
+        (rates,) = step_sizes(model.params, model.recipe, ["head.weight", "head.bias"])
         return cls(float(rates["head.weight"]), float(rates["head.bias"]), float(heads.scale(model.params)))
 
     def problem(self, embeddings: Tensor, support: Support, *, one_rate: bool) -> Problem:
         """Begin a task from its embeddings [N, D] at the prototypes, the bias stretched for a library that has one step size."""
-        start = heads.prototype_head(heads.prototypes(embeddings, support.labels, support.way))
+        start = heads.prototype_head(heads.prototypes(embeddings, one_hot(support.labels, support.way, embeddings)))
         stretch = (self.bias_rate / self.weight_rate) ** 0.5 if one_rate else 1.0
         head = Head(start["head.weight"], start["head.bias"], factor=self.factor, stretch=stretch)
         rates = (self.weight_rate, self.weight_rate if one_rate else self.bias_rate)

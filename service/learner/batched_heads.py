@@ -23,16 +23,16 @@ def adapt_heads(params: Params, recipe: Recipe, batch: TaskBatch, steps: Sequenc
 
     Args:
         params: what meta-training learned (`head.log_scale`, learned step sizes).
-        recipe: its scope is `head`.
+        recipe: one with a closed form (`Recipe.closed_form`).
         batch: the tasks.
         steps: inner steps of each task.
     """
     factor = heads.scale(params).to(batch.embeddings)
     # With a one at the end of every embedding the bias is the last number of its row, and moves by its own step size.
     seen = F.pad(batch.embeddings, (0, 1), value=1)
-    rates = step_sizes(params, recipe, ["head.weight", "head.bias"])
-    sizes = F.pad(rates["head.weight"].expand(seen.shape[2] - 1), (0, 1), value=float(rates["head.bias"])).to(seen)
-    rows, weights = heads.rows(heads.initial_head(params, recipe, batch.centres())), batch.weights()
+    sizes = [_row_sizes(rates, seen) for rates in step_sizes(params, recipe, ["head.weight", "head.bias"])]
+    weights = batch.weights()
+    rows = heads.rows(heads.initial_head(params, recipe, batch.embeddings, batch.targets, weights))
     scaled, counted = factor * seen, factor * weights.unsqueeze(2) * seen
     present = torch.zeros_like(batch.absent, dtype=seen.dtype).masked_fill(batch.absent, -torch.inf).unsqueeze(1)
     trail, longest, budget = [], max(steps), torch.tensor(steps, device=seen.device).view(-1, 1, 1)
@@ -41,8 +41,13 @@ def adapt_heads(params: Params, recipe: Recipe, batch: TaskBatch, steps: Sequenc
         if step < longest:
             residual = trail[-1].exp() - batch.targets
             active = residual if step < min(steps) else residual * (step < budget)
-            rows = torch.addcmul(rows, torch.bmm(active.mT, counted), sizes, value=-1)
+            rows = torch.addcmul(rows, torch.bmm(active.mT, counted), sizes[min(step, len(sizes) - 1)], value=-1)
     return _apart(rows, _losses(batch, weights, torch.stack(trail)), batch.ways, steps)
+
+
+def _row_sizes(rates: Params, seen: Tensor) -> Tensor:
+    """Give the step size of every number of a row, its bias the last: [D + 1], for embeddings with a one beside them [T, N, D + 1]."""
+    return F.pad(rates["head.weight"].expand(seen.shape[2] - 1), (0, 1), value=float(rates["head.bias"])).to(seen)
 
 
 def _losses(batch: TaskBatch, weights: Tensor, log_shares: Tensor) -> list[list[float]]:

@@ -1,19 +1,28 @@
 """THE inner loop: every gradient-based few-shot algorithm adapts through these few lines."""
 
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from service.learner.losses import cross_entropy
-from service.learner.parameters import Params, gradients, separate, trainable
+from service.learner import losses
+from service.learner.descent import DESCENTS
+from service.learner.parameters import Params, gradients, separate, squared_distance, trainable
 from service.learner.recipe import Recipe
 
 # 0: nothing flows back to the start (serving). 1: the steps count as constants. 2: through the steps.
 Order = Literal[0, 1, 2]
+
+# Learned step sizes stay within these, whatever the outer loop wants of them.
+SMALLEST_RATE, LARGEST_RATE = 1e-6, 1e6
+
+
+def nothing_more(moved: Params) -> Params:
+    """Add nothing to moved parameters: what `Start.conclude` is unless a norm needs the support set's moments."""
+    return moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +33,12 @@ class Start:
         moved: the parameters that the inner loop changes.
         fixed: what else belongs to the task alone: the head, when the scope is `body`.
         features: the support set as `logits` reads it [N, ...]: embeddings for scope `head`, else inputs.
-        labels: [N] int64 in 0..way-1.
+        labels: [N] int64 in 0..way-1; targets [N, outputs] for regression.
         weights: [N], what each example counts in the support loss; they sum to one.
-        logits: maps moved parameters and features [M, ...] to logits [M, way].
-        step_sizes: step size of every moved parameter, scalars.
+        logits: maps moved parameters and features [M, ...] to logits [M, way], or to predicted numbers.
+        step_sizes: of every moved parameter, one mapping for each step; a step past the last one reuses it.
+        recipe: its optimiser, support batch and proximal term.
+        conclude: gives moved parameters with what else the support set leaves behind: the moments that queries are normalised by.
     """
 
     moved: Params
@@ -36,16 +47,37 @@ class Start:
     labels: Tensor
     weights: Tensor
     logits: Callable[[Params, Tensor], Tensor]
-    step_sizes: Params
+    step_sizes: Sequence[Params]
+    recipe: Recipe = field(default_factory=Recipe)
+    conclude: Callable[[Params], Params] = nothing_more
 
-    def loss(self, moved: Params) -> Tensor:
-        """Support loss of some moved parameters."""
-        return cross_entropy(self.logits(moved, self.features), self.labels, self.weights)
+    def loss(self, moved: Params, chosen: Tensor | None = None) -> Tensor:
+        """Support loss of some moved parameters: of all examples, or of chosen ones [B]."""
+        features, labels, weights = self.features, self.labels, self.weights
+        if chosen is not None:
+            features, labels, weights = features[chosen], labels[chosen], weights[chosen] / weights[chosen].sum()
+        return losses.task_loss(self.recipe, self.logits(moved, features), labels, weights)
+
+    def minibatch(self, step: int) -> Tensor | None:
+        """Choose the examples [B] that a step sees, the next ones in turn, every class alike; None for all."""
+        size = self.recipe.support_batch
+        if not 0 < size < len(self.labels):
+            return None
+        in_turn = _class_by_class(self.labels)
+        return in_turn[(step * size + torch.arange(size)) % len(in_turn)]
+
+
+def _class_by_class(labels: Tensor) -> Tensor:
+    """Order examples so that the first of every class come first, then the second ones."""
+    if labels.dim() > 1:
+        return torch.arange(len(labels))
+    nth = torch.stack([(labels[:place] == label).sum() for place, label in enumerate(labels)])
+    return torch.argsort(nth * (int(labels.max()) + 1) + labels)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The moved parameters after an inner step, and the support loss before it, a scalar without a graph."""
+    """The moved parameters after an inner step, and the support loss before it, of what the step saw, a scalar without a graph."""
 
     moved: Params
     loss_before: Tensor
@@ -54,28 +86,38 @@ class Step:
 def inner_loop(start: Start, *, order: Order = 0) -> Iterator[Step]:
     """Yield inner steps, without end; the caller stops.
 
-    Plain gradient descent on the class-balanced support loss. `order` says how the result depends on the start:
-    2 differentiates through every step (MAML), 1 takes the steps as constants (FOMAML), 0 cuts the graph (serving).
+    Gradient descent on the class-balanced support loss, by the recipe's optimiser. `order` says how the result depends on the
+    start: 2 differentiates through every step (MAML), 1 takes the steps as constants (FOMAML), 0 cuts the graph (serving).
 
     Source: Finn, Abbeel and Levine (2017), arXiv:1703.03400, Algorithm 2.
     """
-    moved = start.moved
-    for _ in itertools.count():
+    descend, moved = DESCENTS[start.recipe.optimiser](), start.moved
+    for step in itertools.count():
         with torch.enable_grad():
             moved = trainable(moved) if order == 0 else separate(moved)
-            loss = start.loss(moved)
-            slopes = gradients(loss, moved, create_graph=order == 2)
-            moved = {name: value - start.step_sizes[name] * slopes[name] for name, value in moved.items()}
+            loss = start.loss(moved, start.minibatch(step))
+            pulled = loss + start.recipe.proximal / 2 * squared_distance(moved, start.moved) if start.recipe.proximal else loss
+            slopes = gradients(pulled, moved, create_graph=order == 2)
+            moved = descend(moved, slopes, start.step_sizes[min(step, len(start.step_sizes) - 1)])
         yield Step(moved, loss.detach())
 
 
-def step_sizes(params: Params, recipe: Recipe, names: list[str]) -> dict[str, Tensor]:
-    """Give the step size of every moved parameter, from learned logarithms or the recipe's constant."""
+def step_sizes(params: Params, recipe: Recipe, names: Sequence[str]) -> list[dict[str, Tensor]]:
+    """Give the step sizes of moved parameters, step by step: from learned logarithms, or the recipe's constant."""
     if not recipe.learn_rates:
-        return {name: torch.tensor(recipe.step_size) for name in names}
-    return {name: params[rate_name(recipe, name)].exp() for name in names}
+        return [{name: torch.tensor(recipe.step_size) for name in names}]
+    rates = {name: params[rate_name(recipe, name)].exp().clamp(SMALLEST_RATE, LARGEST_RATE) for name in names}
+    if recipe.rates != "per_layer_and_step":
+        return [rates]
+    return [{name: rate[step] for name, rate in rates.items()} for step in range(recipe.steps_default)]
 
 
 def rate_name(recipe: Recipe, name: str) -> str:
     """Name the learned step size that a parameter uses."""
     return "rate.all" if recipe.rates == "one" else f"rate.{name}"
+
+
+def initial_rate(recipe: Recipe, shape: Sequence[int]) -> Tensor:
+    """Give the logarithm of the step size that a moved parameter of a shape starts with."""
+    own: tuple[int, ...] = {"per_parameter": tuple(shape), "per_layer_and_step": (recipe.steps_default,)}.get(recipe.rates, ())
+    return torch.full(own, recipe.step_size).log()

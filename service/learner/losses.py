@@ -4,6 +4,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from service.learner.recipe import Recipe
+
+
+def support_weights(labels: Tensor, way: int) -> Tensor:
+    """Weigh examples [N]: class-balanced for int64 labels [N], all alike for the targets [N, outputs] of a regression."""
+    return balanced_weights(labels, way) if labels.dim() == 1 else torch.full_like(labels[:, 0], 1 / len(labels))
+
+
+def task_loss(recipe: Recipe, answers: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Give the loss that a task is adapted and judged by: squared error for a regression, else cross-entropy; a scalar."""
+    return (squared_error if recipe.regression else cross_entropy)(answers, labels, weights)
+
 
 def balanced_weights(labels: Tensor, way: int) -> Tensor:
     """Weigh examples [N] so that every class counts the same: 1 / (way · shots of the class); they sum to one."""
@@ -14,6 +26,16 @@ def balanced_weights(labels: Tensor, way: int) -> Tensor:
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Weighted cross-entropy: logits [N, way], labels [N] int64, weights [N] that sum to one → scalar."""
     return (weights * F.cross_entropy(logits, labels, reduction="none")).sum()
+
+
+def squared_error(numbers: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean squared error: numbers [N, outputs], targets [N, outputs], weights [N] that sum to one → scalar."""
+    return (weights * (numbers - targets).square().mean(dim=1)).sum()
+
+
+def one_hot(labels: Tensor, way: int, like: Tensor) -> Tensor:
+    """Write labels [N] as targets [N, way] of the type of `like`; targets of a regression are what they are."""
+    return F.one_hot(labels, way).to(like.dtype) if labels.dim() == 1 else labels
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -49,3 +49,8 @@ def channels_last(params: Params) -> dict[str, Tensor]:
 def moved_to(params: Params, device: torch.device) -> dict[str, Tensor]:
     """Give the same values on a device."""
     return {name: value.to(device) for name, value in params.items()}
+
+
+def squared_distance(params: Params, others: Params) -> Tensor:
+    """Give the squared Euclidean distance between parameters of the same names, as a scalar."""
+    return torch.stack([(value - others[name]).square().sum() for name, value in params.items()]).sum()

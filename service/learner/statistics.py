@@ -1,4 +1,4 @@
-"""Where batch norm gets its moments. Serving and every reported figure use frozen ones: no prediction depends on its batch mates."""
+"""Where norms get their moments. Serving and every reported figure use frozen ones: no prediction depends on its batch mates."""
 
 from dataclasses import dataclass, field
 
@@ -11,10 +11,13 @@ from service.learner.parameters import Params
 
 EPSILON = 1e-5
 
+# Where adapted weights keep the moments that their support set left.
+KEPT = "moments."
 
-def episode_statistics(layer: str, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # noqa: ARG001 - one rule for every layer
+
+def episode_statistics(layer: str, params: Params, values: Tensor) -> Tensor:
     """Normalise by the moments of this very batch: for meta-training only."""
-    return F.batch_norm(values, None, None, weight, bias, training=True, eps=EPSILON)
+    return F.batch_norm(values, None, None, params[f"{layer}norm.weight"], params[f"{layer}norm.bias"], training=True, eps=EPSILON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,9 @@ class FrozenStatistics:
 
     moments: Params
 
-    def __call__(self, layer: str, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def __call__(self, layer: str, params: Params, values: Tensor) -> Tensor:
         mean, variance = self.moments[f"{layer}mean"], self.moments[f"{layer}variance"]
+        weight, bias = params[f"{layer}norm.weight"], params[f"{layer}norm.bias"]
         return F.batch_norm(values, mean, variance, weight, bias, training=False, eps=EPSILON)
 
 
@@ -34,16 +38,75 @@ class _Recorder:
 
     moments: dict[str, Tensor] = field(default_factory=dict)
 
-    def __call__(self, layer: str, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def __call__(self, layer: str, params: Params, values: Tensor) -> Tensor:
         axes = [axis for axis in range(values.dim()) if axis != 1]
         variance, mean = torch.var_mean(values, dim=axes, correction=0)
         self.moments[f"{layer}mean"], self.moments[f"{layer}variance"] = mean, variance
-        return FrozenStatistics(self.moments)(layer, values, weight, bias)
+        return FrozenStatistics(self.moments)(layer, params, values)
 
 
-def already_normalised(layer: str, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # noqa: ARG001 - one rule for every layer
+def already_normalised(layer: str, params: Params, values: Tensor) -> Tensor:  # noqa: ARG001 - one rule for every layer
     """Leave values as they are: `folded` has put the statistics into the convolution before."""
     return values
+
+
+@dataclass(frozen=True, slots=True)
+class SupportStatistics:
+    """Normalise a support set by its own moments, every class alike, blended with those of each example; keep what queries need.
+
+    With the share of the blend and the moments [C] in `kept`, a query is normalised without the support set or its batch
+    mates (`KeptStatistics`). The share is learned, from the size of the support set: sigmoid(scale·N + offset).
+
+    Source: Bronskill, Gordon, Requeima, Nowozin and Turner (2020), TaskNorm, arXiv:2003.03284; the layer kind (TaskNorm-L).
+    """
+
+    weights: Tensor
+    kept: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, layer: str, params: Params, values: Tensor) -> Tensor:
+        mean, variance = _moments(values, self.weights)
+        blend = params[f"{layer}norm.blend"]
+        names = (f"{KEPT}{layer}mean", f"{KEPT}{layer}variance", f"{KEPT}{layer}share")
+        self.kept.update(zip(names, (mean, variance, torch.sigmoid(blend[0] * len(values) + blend[1])), strict=True))
+        return KeptStatistics(self.kept)(layer, params, values)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptStatistics:
+    """Normalise by the moments that a support set left, blended with those of each input alone (see `SupportStatistics`)."""
+
+    kept: Params
+
+    def __call__(self, layer: str, params: Params, values: Tensor) -> Tensor:
+        mean, variance, share = (_channels(self.kept[f"{KEPT}{layer}{moment}"], values) for moment in ("mean", "variance", "share"))
+        own_variance, own_mean = torch.var_mean(values, dim=list(range(1, values.dim())), correction=0, keepdim=True)
+        centre = share * mean + (1 - share) * own_mean
+        spread = share * (variance + (mean - centre).square()) + (1 - share) * (own_variance + (own_mean - centre).square())
+        weight, bias = (_channels(params[f"{layer}norm.{name}"], values) for name in ("weight", "bias"))
+        return (values - centre) * torch.rsqrt(spread + EPSILON) * weight + bias
+
+
+def _moments(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the weighted mean and variance [C] of every channel of values [N, C, ...]; weights [N] sum to one."""
+    per_example = values.flatten(2) if values.dim() > 2 else values.unsqueeze(2)
+    mean = torch.einsum("n,nc->c", weights.to(values), per_example.mean(dim=2))
+    squares = (per_example - mean.view(1, -1, 1)).square().mean(dim=2)
+    return mean, torch.einsum("n,nc->c", weights.to(values), squares)
+
+
+def _channels(moment: Tensor, values: Tensor) -> Tensor:
+    """Lay a number of each channel [C], or one for all, along the second axis of values [N, C, ...]."""
+    return moment.view(1, -1, *[1] * (values.dim() - 2))
+
+
+def kept_shapes(params: Params) -> dict[str, torch.Size]:
+    """Give the name and shape of every moment that a support set leaves in an encoder with these parameters."""
+    layers = [name.removesuffix("norm.blend") for name in params if name.startswith("encoder.") and name.endswith("norm.blend")]
+    channels = {layer: params[f"{layer}norm.bias"].shape for layer in layers}
+    shapes = {(layer, moment): channels[layer] for layer in layers for moment in ("mean", "variance")}
+    return {f"{KEPT}{layer}{moment}": shape for (layer, moment), shape in shapes.items()} | {
+        f"{KEPT}{layer}share": torch.Size([]) for layer in layers
+    }
 
 
 def folded(params: Params, moments: Params) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from service.learner import heads
 from service.learner.episodes import Support
 
 
@@ -58,8 +59,8 @@ class TaskBatch:
         return self.of_own_class(1 / (way * self.shots))
 
     def centres(self) -> Tensor:
-        """Give the prototypes, zeros for absent classes: [T, W, D] (Snell et al. 2017, arXiv:1703.05175)."""
-        return torch.bmm(self.targets.mT, self.embeddings) / self.shots.unsqueeze(2)
+        """Give the prototypes, zeros for absent classes: [T, W, D]."""
+        return heads.prototypes(self.embeddings, self.targets)
 
 
 def _side_by_side(values: Sequence[Tensor]) -> Tensor:

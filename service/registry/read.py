@@ -13,7 +13,7 @@ from torch import Tensor
 from service.errors import BadManifestError, BadWeightsError, ModelNotFoundError
 from service.learner.encoders.architectures import build
 from service.learner.encoders.encoder import Encoder
-from service.learner.meta_model import MetaModel, initial_params
+from service.learner.meta_model import MetaModel, initial_params, require_fitting
 from service.registry.manifest import Manifest
 
 STATISTICS = "statistics."
@@ -82,6 +82,7 @@ def _encoder(folder: Path, manifest: Manifest) -> Encoder:
     options = dict(manifest.encoder)
     try:
         encoder = build(str(options.pop("kind", None)), options)
+        require_fitting(encoder, manifest.recipe)
     except ValueError as error:
         raise BadManifestError(f"{folder / 'manifest.json'}: {error}") from error
     if manifest.recipe.views > 1 and manifest.input.kind != "image":

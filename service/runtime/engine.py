@@ -14,7 +14,7 @@ from service.learner import heads
 from service.learner.batched_heads import adapt_heads
 from service.learner.episodes import Support
 from service.learner.leave_one_out import leave_one_out_accuracies
-from service.learner.meta_model import Adapted, MetaModel, adapt
+from service.learner.meta_model import Adapted, MetaModel, adapt, head_start, stepped
 from service.learner.parameters import Params
 from service.learner.recipe import Recipe
 from service.learner.task_batch import TaskBatch
@@ -81,9 +81,9 @@ class Engine:
 
     def adapt(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt one meta-model to several support sets; one that diverges is an error in its place."""
-        # An inner loop that moves the body differentiates, which tensors of inference mode would forbid.
-        with torch.no_grad(), torch.inference_mode(not model.recipe.moves_body):
-            embedded = self._embed(model, [task.support.inputs for task in tasks], views=model.recipe.views)
+        # Without a closed form the inner loop differentiates, which tensors of inference mode would forbid.
+        with torch.no_grad(), torch.inference_mode(model.recipe.closed_form):
+            embedded = self._embed_supports(model, tasks)
             return in_buckets(partial(self._fit, model), list(zip(tasks, embedded, strict=True)), _extent)
 
     @torch.inference_mode()
@@ -97,14 +97,21 @@ class Engine:
 
     def _fit(self, model: MetaModel, embedded: Sequence[tuple[AdaptTask, Tensor]]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt to tasks and their embeddings [views, N, D]."""
-        # An example is left out with all its views: their mean stands for it, as it does in a prototype.
-        examples = TaskBatch.of([self._support(task, rows.mean(dim=0, keepdim=True)) for task, rows in embedded])
+        left_out: Sequence[float | None] = [None] * len(embedded)
+        if not model.recipe.regression:
+            # An example is left out with all its views: their mean stands for it, as it does in a prototype.
+            examples = TaskBatch.of([self._support(task, rows.mean(dim=0, keepdim=True)) for task, rows in embedded])
+            left_out = leave_one_out_accuracies(examples)
+        return [_fitted(*each) for each in zip(self._adapted(model, embedded), left_out, strict=True)]
+
+    def _adapted(self, model: MetaModel, embedded: Sequence[tuple[AdaptTask, Tensor]]) -> list[Adapted]:
         if model.recipe.moves_body:
-            adapted = [adapt(model, self._here(task.support), task.steps) for task, _ in embedded]
-        else:
-            seen = examples if model.recipe.views == 1 else TaskBatch.of([self._support(task, rows) for task, rows in embedded])
-            adapted = adapt_heads(model.params, model.recipe, seen, [task.steps for task, _ in embedded])
-        return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(examples), strict=True)]
+            return [adapt(model, self._here(task.support), task.steps) for task, _ in embedded]
+        supports = [self._support(task, rows) for task, rows in embedded]
+        if not model.recipe.closed_form:
+            starts = [head_start(model.params, model.recipe, support) for support in supports]
+            return [stepped(start, task.steps) for start, (task, _) in zip(starts, embedded, strict=True)]
+        return adapt_heads(model.params, model.recipe, TaskBatch.of(supports), [task.steps for task, _ in embedded])
 
     def _support(self, task: AdaptTask, embedded: Tensor) -> Support:
         """Put embeddings [views, N, D] in the place of a task's inputs, view by view."""
@@ -127,6 +134,12 @@ class Engine:
         if gathered is None:
             return pad_sequence([heads.rows(task.params) for task in tasks], batch_first=True).to(self._device)
         return gathered
+
+    def _embed_supports(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Tensor]:
+        """Embed support sets before any inner step: [views, N, D] each; one by one where each has moments of its own."""
+        if model.encoder.norm == "task":
+            return [model.embed_support(self._here(task.support)).unsqueeze(0) for task in tasks]
+        return self._embed(model, [task.support.inputs for task in tasks], views=model.recipe.views)
 
     def _embed(self, model: MetaModel, groups: Sequence[Tensor], *, views: int = 1) -> list[Tensor]:
         """Embed all groups [N, ...] in one stream of chunks, and take them apart again: [views, N, D] each."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from service.learner import heads, losses
 from service.learner.batched_heads import adapt_heads
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, Support, sample_episode
-from service.learner.meta_model import Adapted, MetaModel, adapt
+from service.learner.meta_model import Adapted, MetaModel, adapt, head_start, stepped
 from service.learner.task_batch import TaskBatch
 from service.learner.views import view
 
@@ -120,8 +120,15 @@ def _judge(model: MetaModel, chunk: list[Episode], steps: int) -> list[_Answers]
     """Adapt to each episode and answer its queries; a pool of a head-scope model holds embeddings."""
     if model.recipe.moves_body:
         return [_judge_body(model, episode, steps) for episode in chunk]
+    if not model.recipe.closed_form:
+        return [_judge_head(model, episode, steps) for episode in chunk]
     adapted = adapt_heads(model.params, model.recipe, TaskBatch.of([episode.support for episode in chunk]), [steps] * len(chunk))
     return [_answers(model, each, episode.queries, episode.query_labels) for each, episode in zip(adapted, chunk, strict=True)]
+
+
+def _judge_head(model: MetaModel, episode: Episode, steps: int) -> _Answers:
+    adapted = stepped(head_start(model.params, model.recipe, episode.support), steps)
+    return _answers(model, adapted, episode.queries, episode.query_labels)
 
 
 def _judge_body(model: MetaModel, episode: Episode, steps: int) -> _Answers:

@@ -11,9 +11,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from service.learner.encoders.encoder import Normalise
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, sample_episode
 from service.learner.meta_model import MetaModel, initial_params
-from service.learner.outer_rules import Outcome
+from service.learner.outer_rules import Learner, Outcome
 from service.learner.parameters import Params, channels_last, detached, trainable
 from service.learner.statistics import episode_statistics, measure
 from service.training.augmentation import augment, unchanged
@@ -132,15 +133,15 @@ def _episodes(options: TrainOptions, classes: ClassInputs, step: int) -> Iterato
 
 def _meta_gradient(options: TrainOptions, classes: ClassInputs, params: Params, step: int) -> Outcome:
     """Average what the episodes of one meta-step say."""
-    encoder, recipe, rule = options.build_encoder(), options.build_recipe(), options.algorithm.outer_rule
+    encoder = options.build_encoder()
 
-    def encode(params: Params, inputs: Tensor) -> Tensor:
+    def encode(params: Params, inputs: Tensor, normalise: Normalise | None) -> Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
-            return encoder(params, inputs, episode_statistics).to(torch.float32)
+            return encoder(params, inputs, normalise or episode_statistics).to(torch.float32)
 
-    outcomes = [
-        rule(params, recipe, encoder, encode, each, options.stage_at(step).inner_steps) for each in _episodes(options, classes, step)
-    ]
+    rule, steps, progress = options.algorithm.outer_rule, options.stage_at(step).inner_steps, step / options.meta_steps
+    learner = Learner(params, options.build_recipe(), encoder, encode)
+    outcomes = [rule(learner, each, steps, progress=progress) for each in _episodes(options, classes, step)]
     count = len(outcomes)
     gradients = {name: torch.stack([each.gradients[name] for each in outcomes]).mean(dim=0) for name in params}
     return Outcome(gradients, sum(each.loss for each in outcomes) / count, sum(each.accuracy for each in outcomes) / count)

@@ -10,6 +10,7 @@ from service.errors import BadConfigError
 from service.inputs.preprocessing import Preprocessing
 from service.learner.encoders.architectures import build
 from service.learner.encoders.encoder import Encoder
+from service.learner.meta_model import require_fitting
 from service.learner.presets import PRESETS, Preset
 from service.learner.recipe import Recipe
 from service.registry.manifest import NAME
@@ -154,11 +155,8 @@ class TrainOptions(Options):
         if self.preset not in PRESETS:
             raise ValueError(f"expected a preset among {sorted(PRESETS)}, got {self.preset!r}")
         encoder, recipe = self.build_encoder(), self.build_recipe()
-        if recipe.moves_body and encoder.norm == "batch":
-            raise ValueError(
-                f"scope {recipe.scope!r} moves the body, and batch norm's frozen statistics would not fit the moved weights;"
-                " use norm = 'group' in [encoder], or scope = 'head' in [recipe]"
-            )
+        require_fitting(encoder, recipe)
+        self.algorithm.outer_rule.require_fitting(recipe)
         if recipe.way is not None and not self._only_way(recipe.way):
             raise ValueError(
                 f"a per_class head serves {recipe.way} classes only; set way = [{recipe.way}, {recipe.way}] in every stage,"

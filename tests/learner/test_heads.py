@@ -1,7 +1,10 @@
 import pytest
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from service.learner import heads
+from service.learner.losses import balanced_weights
 from service.learner.recipe import Recipe
 from tests.learner.tasks import labels_of
 
@@ -10,7 +13,7 @@ def test_a_prototype_is_the_mean_of_its_class(generator: torch.Generator) -> Non
     embeddings, labels = torch.randn(36, 5, generator=generator), labels_of([1, 30, 5])
     shuffled = torch.randperm(36, generator=generator)
     slow = torch.stack([embeddings[labels == label].mean(dim=0) for label in range(3)])
-    torch.testing.assert_close(heads.prototypes(embeddings[shuffled], labels[shuffled], 3), slow)
+    torch.testing.assert_close(heads.prototypes(embeddings[shuffled], F.one_hot(labels[shuffled]).float()), slow)
 
 
 def test_a_prototype_head_ranks_by_squared_distance(generator: torch.Generator) -> None:
@@ -28,35 +31,72 @@ def test_the_scale_is_learned_for_prototypes_and_one_for_other_heads() -> None:
 
 @pytest.mark.parametrize("embedding", [4, 256])
 def test_the_first_logits_do_not_grow_with_the_length_of_the_embedding(embedding: int) -> None:
-    (learned,) = heads.learned_head(Recipe(), embedding).values()
+    (learned,) = heads.learned_head(Recipe(), embedding, torch.Generator()).values()
     assert learned.exp().item() == pytest.approx(10 / embedding)
 
 
-def test_what_is_learned_of_a_head_depends_on_its_kind() -> None:
-    assert list(heads.learned_head(Recipe(), 8)) == ["head.log_scale"]
-    assert heads.learned_head(Recipe(head="zero"), 8) == {}
-    per_class = heads.learned_head(Recipe(head="per_class", way=5), 8)
+def test_what_is_learned_of_a_head_depends_on_its_kind(generator: torch.Generator) -> None:
+    assert list(heads.learned_head(Recipe(), 8, generator)) == ["head.log_scale"]
+    assert heads.learned_head(Recipe(head="zero"), 8, generator) == {}
+    per_class = heads.learned_head(Recipe(head="per_class", way=5), 8, generator)
     assert {name: tuple(value.shape) for name, value in per_class.items()} == {"head.weight": (5, 8), "head.bias": (5,)}
 
 
 def test_a_zero_head_starts_at_zero_for_any_way(generator: torch.Generator) -> None:
-    head = heads.initial_head({}, Recipe(head="zero"), torch.randn(3, 4, generator=generator))
+    head = heads.initial_head({}, Recipe(head="zero"), *random_support(generator))
     assert torch.equal(head["head.weight"], torch.zeros(3, 4))
     assert torch.equal(head["head.bias"], torch.zeros(3))
 
 
 def test_a_per_class_head_starts_at_its_learned_rows(generator: torch.Generator) -> None:
     params = {"head.weight": torch.randn(3, 4, generator=generator), "head.bias": torch.randn(3, generator=generator)}
-    head = heads.initial_head(params, Recipe(head="per_class", way=3), torch.randn(3, 4, generator=generator))
+    head = heads.initial_head(params, Recipe(head="per_class", way=3), *random_support(generator))
     assert torch.equal(head["head.weight"], params["head.weight"])
     assert torch.equal(head["head.bias"], params["head.bias"])
 
 
-@pytest.mark.parametrize("recipe", [Recipe(), Recipe(head="zero"), Recipe(head="per_class", way=3)])
+def test_a_shared_head_starts_with_one_row_for_every_class(generator: torch.Generator) -> None:
+    params = heads.learned_head(Recipe(head="shared"), 4, generator)
+    head = heads.initial_head(params, Recipe(head="shared"), *random_support(generator))
+    assert torch.equal(head["head.weight"], params["head.weight"].repeat(3, 1))
+    assert torch.equal(head["head.bias"], params["head.bias"].repeat(3))
+
+
+@pytest.mark.parametrize("penalty", [0.1, 3.0])
+def test_a_ridge_head_solves_the_normal_equations(penalty: float, generator: torch.Generator) -> None:
+    """In the numbers of an embedding rather than in the examples: (XᵀX + λI)⁻¹XᵀY, a one beside every embedding."""
+    embeddings, targets, weights = (value.double() for value in random_support(generator, shots=(2, 2, 2)))
+    seen = torch.cat([embeddings, torch.ones(6, 1)], dim=1)
+    expected = torch.linalg.inv(seen.T @ seen + penalty * torch.eye(5)) @ seen.T @ targets
+    head = heads.ridge_head(embeddings, targets, weights, torch.tensor(penalty, dtype=torch.float64))
+    torch.testing.assert_close(heads.rows(head), expected.T)
+
+
+def test_a_ridge_head_weighs_every_class_alike(generator: torch.Generator) -> None:
+    """A class whose only example was sent twice counts no more than it did."""
+    embeddings, targets, weights = random_support(generator, shots=(1, 1, 2))
+    twice = torch.tensor([0, 0, 1, 1, 2, 3])
+    penalty = torch.tensor(1e-3)
+    once = heads.ridge_head(embeddings, targets, weights, penalty * 4)
+    again = heads.ridge_head(embeddings[twice], targets[twice], torch.tensor([1, 1, 1, 1, 1, 1]) / 6, penalty * 6)
+    torch.testing.assert_close(again, once, rtol=1e-3, atol=1e-4)
+
+
+HEADS = [Recipe(), Recipe(head="zero"), Recipe(head="shared"), Recipe(head="per_class", way=3), Recipe(head="ridge")]
+
+
+@pytest.mark.parametrize("recipe", HEADS, ids=lambda recipe: recipe.head)
 def test_heads_of_many_tasks_start_as_each_alone(recipe: Recipe, generator: torch.Generator) -> None:
-    params = {"head.weight": torch.randn(3, 4, generator=generator), "head.bias": torch.randn(3, generator=generator)}
-    centres = torch.randn(6, 3, 4, generator=generator)
-    together = heads.initial_head(params, recipe, centres)
-    for task, own in enumerate(centres):
-        for name, value in heads.initial_head(params, recipe, own).items():
+    params = heads.learned_head(recipe, 4, generator)
+    tasks = [random_support(generator) for _ in range(6)]
+    embeddings, targets, weights = (torch.stack(values) for values in zip(*tasks, strict=True))
+    together = heads.initial_head(params, recipe, embeddings, targets, weights)
+    for task, own in enumerate(tasks):
+        for name, value in heads.initial_head(params, recipe, *own).items():
             torch.testing.assert_close(together[name][task], value)
+
+
+def random_support(generator: torch.Generator, shots: tuple[int, ...] = (1, 3, 2)) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings [N, 4], one-hot targets [N, way] and class-balanced weights [N]."""
+    labels = labels_of(shots)
+    return torch.randn(len(labels), 4, generator=generator), F.one_hot(labels).float(), balanced_weights(labels, len(shots))

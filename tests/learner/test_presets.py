@@ -1,7 +1,6 @@
-from dataclasses import replace
-
 import pytest
 
+from service.learner.outer_rules import QueryGradient
 from service.learner.presets import PRESETS
 
 
@@ -13,7 +12,7 @@ def test_every_preset_carries_its_paper(name: str) -> None:
 def test_the_default_preset_refines_prototypes_with_learned_rates_through_second_order() -> None:
     preset = PRESETS["proto-anil"]
     assert (preset.recipe.scope, preset.recipe.head, preset.recipe.learn_rates) == ("head", "prototype", True)
-    assert preset.outer_rule.order == 2
+    assert preset.outer_rule == QueryGradient(order=2, step_weights="first_and_last")
 
 
 def test_protonet_takes_no_steps() -> None:
@@ -23,4 +22,9 @@ def test_protonet_takes_no_steps() -> None:
 def test_fomaml_is_maml_at_the_first_order() -> None:
     maml, fomaml = PRESETS["maml"], PRESETS["fomaml"]
     assert fomaml.recipe == maml.recipe
-    assert (maml.outer_rule.order, fomaml.outer_rule) == (2, replace(maml.outer_rule, order=1))
+    assert (maml.outer_rule, fomaml.outer_rule) == (QueryGradient(order=2), QueryGradient(order=1))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_presets_rule_has_a_meta_gradient_for_its_recipe(name: str) -> None:
+    PRESETS[name].outer_rule.require_fitting(PRESETS[name].recipe)

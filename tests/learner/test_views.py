@@ -60,7 +60,7 @@ def test_a_meta_model_starts_from_the_mean_of_all_views() -> None:
     model = tiny_model(Conv4(width=8), replace(HEAD_RECIPE, views=3))
     adapted = adapt(model, support(), 0).params
     seen = model.embed(torch.cat([view(pictures(), index) for index in range(3)]))
-    centres = prototypes(seen, torch.arange(len(SHAPES)).repeat(3), len(SHAPES))
+    centres = prototypes(seen, torch.eye(len(SHAPES)).repeat(3, 1))
     torch.testing.assert_close(adapted["head.weight"], 2 * centres)
     assert predict(model, adapted, pictures()).argmax(dim=1).tolist() == list(range(len(SHAPES)))
 

@@ -19,6 +19,7 @@ from tests.learner.tasks import distance
 from tests.training.runs import (
     PER_CLASS,
     SHIPPED_KIND,
+    TABLE,
     After,
     Heard,
     assert_same,
@@ -226,9 +227,11 @@ def test_a_run_that_stopped_early_does_not_go_on_when_resumed(tmp_path: Path) ->
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_trains(preset: str, tmp_path: Path) -> None:
     """One meta-step: a finite loss, and new values of everything that the preset learns."""
-    needs = PER_CLASS if PRESETS[preset].recipe.head == "per_class" else {}
-    stage = {"steps": 3, "way": [5, 5], "queries": 2, "inner_steps": PRESETS[preset].recipe.steps_default}
-    options = tiny_options(preset=preset, **{**needs, "stages": [stage]})
+    recipe = PRESETS[preset].recipe
+    needs = PER_CLASS if recipe.moves_body or recipe.way else {}
+    encoder = {**needs.get("encoder", TABLE["encoder"]), "context": 3 if recipe.scope == "context" else 0}
+    stage = {"steps": 3, "way": [5, 5], "queries": 2, "inner_steps": recipe.steps_default}
+    options = tiny_options(preset=preset, **{**needs, "encoder": encoder, "stages": [stage]})
     heard = Heard()
     before = checkpoint_after(options, tmp_path, 0).params
     train(options, tmp_path, steps=1, heard=heard)

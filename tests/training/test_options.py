@@ -74,14 +74,14 @@ def test_a_recipe_is_the_presets_with_the_files_changes(tmp_path: Path) -> None:
         (MINIMAL.replace('"glyphs"', '"omniglot"\nsplit = "lake"'), ["data.omniglot.split", "'background' or 'vinyals'"]),
         (MINIMAL + "[preprocessing]\nsice = 28\n", ["preprocessing.sice"]),
         (MINIMAL + "[recipe]\nsteps = 5\n", ["[recipe] has no key steps", "'steps_default'"]),
-        (MINIMAL + '[recipe]\nscope = "everything"\n', ["[recipe] scope", "'head', 'last_block', 'body' or 'all'"]),
-        (MINIMAL + '[recipe]\nhead = "ridge"\n', ["[recipe] head", "'prototype', 'zero' or 'per_class'"]),
+        (MINIMAL + '[recipe]\nscope = "everything"\n', ["[recipe] scope", "'head', 'last_block', 'body', 'all' or 'context'"]),
+        (MINIMAL + '[recipe]\nhead = "linear"\n', ["[recipe] head", "'prototype', 'zero', 'shared', 'per_class', 'ridge' or 'output'"]),
         (MINIMAL + '[recipe]\nsteps_max = "ten"\n', ["[recipe] steps_max", "integer"]),
         (MINIMAL + "[recipe]\nsteps_max = 1\n", ["[recipe]", "steps_default <= steps_max, got 5 and 1"]),
         (MINIMAL.replace('"conv4"', '"conv4"\nwidht = 32'), ["'conv4' has no option widht", "'width'"]),
-        (MINIMAL.replace('"conv4"', '"conv4"\nnorm = "layer"'), ["norm", "'batch', 'group', 'none'"]),
+        (MINIMAL.replace('"conv4"', '"conv4"\nnorm = "layer"'), ["norm", "'batch', 'group', 'task', 'none'"]),
         (MINIMAL.replace('"conv4"', '"conv5"'), ["'conv5'", "['conv4', 'mlp', 'residual']"]),
-        ('preset = "reptile"\n' + MINIMAL, ["'reptile'", "['fomaml', 'maml', 'proto-anil', 'protonet']"]),
+        ('preset = "mamal"\n' + MINIMAL, ["'mamal'", "'fomaml', 'imaml', 'maml', 'maml++'"]),
         (MINIMAL.replace('"mine"', '"My Model"'), ["name: ", "pattern"]),
         (MINIMAL.replace("steps = 10", "steps = 0"), ["stages.0.steps", "greater than or equal to 1"]),
         (MINIMAL + "way = [20, 5]\n", ["stages.0: expected way = [low, high] with 2 <= low <= high, got [20, 5]"]),
@@ -123,7 +123,7 @@ def refusal(**changes: Any) -> str:
 
 @pytest.mark.parametrize("scope", ["last_block", "body", "all"])
 def test_moving_the_body_on_batch_norm_is_refused_and_on_group_norm_it_is_not(scope: str) -> None:
-    assert "use norm = 'group' in [encoder], or scope = 'head'" in refusal(recipe={"scope": scope})
+    assert "use norm = 'group' or 'task' in [encoder], or scope = 'head'" in refusal(recipe={"scope": scope})
     tiny_options(recipe={"scope": scope}, encoder=PER_CLASS["encoder"])
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from service.learner.episodes import EpisodeShape
+from service.learner.inner_loop import LARGEST_RATE
 from service.learner.meta_model import MetaModel
 from service.registry.read import read
 from service.training.evaluate import evaluate, pool
@@ -97,7 +98,7 @@ def test_the_search_above_has_both_outcomes(trained: Trained) -> None:
     """From a head that is far too unsure, small steps improve up to the limit; huge ones make it worse at once."""
     unsure = {**trained.model.params, "head.log_scale": torch.tensor(1e-3).log()}
     model = replace(trained.model, params=unsure, recipe=replace(trained.model.recipe, steps_default=0, steps_max=3))
-    searched = [with_honest_steps(tiny_options(), with_rate(model, rate), tiny_data()["validation"]).recipe for rate in (1.0, 1e9)]
+    searched = [with_honest_steps(tiny_options(), with_rate(model, rate), tiny_data()["validation"]).recipe for rate in (1.0, LARGEST_RATE)]
     assert [recipe.steps_max for recipe in searched] == [3, 0]
     assert [recipe.steps_default for recipe in searched] == [0, 0]
 

@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from service.learner.encoders.encoder import Activation, Norm, Normalise, activate, as_shares, he_normal, normalised
+from service.learner.encoders.encoder import (
+    Activation,
+    Norm,
+    Normalise,
+    activate,
+    as_shares,
+    he_normal,
+    initial_norm,
+    modulated,
+    normalised,
+)
 from service.learner.parameters import Params
 
 BLOCKS = ("encoder.block1.", "encoder.block2.", "encoder.block3.", "encoder.block4.")
@@ -25,8 +35,9 @@ class Conv4:
         size: side of the square input, in pixels.
         width: channels of every block.
         downsample: `stride` halves in the convolution (a third to a tenth of the cost), `pool` by 2×2 maxima after it.
-        norm: `batch` (frozen when serving, for scope `head` only), `group` (any scope) or `none`.
+        norm: `batch` (frozen when serving, for scope `head` only), `group` or `task` (any scope) or `none`.
         projection: length of the embedding by a learned linear map; None keeps the flattened features.
+        context: context parameters, which scale and shift the channels of every block.
     """
 
     channels: int = 1
@@ -37,6 +48,7 @@ class Conv4:
     activation: Activation = "relu"
     groups: int = 8
     projection: int | None = None
+    context: int = 0
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built; raises ValueError."""
@@ -44,10 +56,16 @@ class Conv4:
         for name, value in sizes.items():
             if value is not None and value < 1:
                 raise ValueError(f"expected a positive {name}, got {value}")
+        if self.context < 0:
+            raise ValueError(f"expected no negative context, got {self.context}")
         if self._last_side < 1:
             raise ValueError(f"expected pictures of at least 16 pixels for four halvings, got {self.size}")
         if self.norm == "group" and self.width % self.groups:
             raise ValueError(f"expected a width that {self.groups} groups divide, got {self.width}")
+        if self.norm == "group" and self._flattened == self.groups:
+            raise ValueError(
+                f"expected fewer than {self.groups} groups, since the last block gives each a single number, which norms to zero"
+            )
 
     @property
     def _last_side(self) -> int:
@@ -78,9 +96,9 @@ class Conv4:
             inputs = self.channels if index == 0 else self.width
             params[f"{block}conv.weight"] = he_normal((self.width, inputs, 3, 3), generator)
             params[f"{block}conv.bias"] = torch.zeros(self.width)
-            if self.norm != "none":
-                params[f"{block}norm.weight"] = torch.ones(self.width)
-                params[f"{block}norm.bias"] = torch.zeros(self.width)
+            params |= initial_norm(self.norm, block, self.width)
+            if self.context:
+                params[f"{block}film.weight"] = he_normal((2 * self.width, self.context), generator)
         if self.projection:
             params["encoder.projection.weight"] = he_normal((self.projection, self._flattened), generator)
         return params
@@ -96,5 +114,6 @@ class Conv4:
         stride = 2 if self.downsample == "stride" else 1
         values = F.conv2d(values, params[f"{block}conv.weight"], params[f"{block}conv.bias"], stride=stride, padding=1)
         values = normalised(self.norm, block, params, values, normalise=normalise, groups=self.groups)
+        values = modulated(block, params, values)
         values = activate(self.activation, values)
         return values if self.downsample == "stride" else F.max_pool2d(values, 2)

@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from service.learner.parameters import Params
 
 Activation = Literal["relu", "softplus"]
-Norm = Literal["batch", "group", "none"]
+Norm = Literal["batch", "group", "task", "none"]
 
 
 class Normalise(Protocol):
-    """How a batch-norm layer gets its moments: of this batch, or frozen ones (see `statistics`)."""
+    """How a batch-norm or task-norm layer gets its moments: of this batch, of a support set, or frozen ones (see `statistics`)."""
 
-    def __call__(self, layer: str, values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Normalise [N, C, ...] per channel, then scale by weight [C] and shift by bias [C]."""
+    def __call__(self, layer: str, params: Params, values: Tensor) -> Tensor:
+        """Normalise [N, C, ...] per channel, then scale by `<layer>norm.weight` [C] and shift by `<layer>norm.bias` [C]."""
         ...
 
 
@@ -38,6 +38,11 @@ class Encoder(Protocol):
     @property
     def norm(self) -> Norm:
         """What normalises its layers."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """How many context parameters it listens to; 0 for none."""
         ...
 
     @property
@@ -64,8 +69,33 @@ def normalised(norm: Norm, layer: str, params: Params, values: Tensor, *, normal
     """Normalise values [N, C, H, W] by the layer's `<layer>norm.weight` and `<layer>norm.bias`, as the encoder's norm says."""
     if norm == "none":
         return values
-    weight, bias = params[f"{layer}norm.weight"], params[f"{layer}norm.bias"]
-    return F.group_norm(values, groups, weight, bias) if norm == "group" else normalise(layer, values, weight, bias)
+    if norm == "group":
+        return F.group_norm(values, groups, params[f"{layer}norm.weight"], params[f"{layer}norm.bias"])
+    return normalise(layer, params, values)
+
+
+def initial_norm(norm: Norm, layer: str, width: int) -> dict[str, Tensor]:
+    """Give the parameters of a layer's norm: it changes nothing yet; half of what task norm blends is the support set's."""
+    if norm == "none":
+        return {}
+    own = {f"{layer}norm.weight": torch.ones(width), f"{layer}norm.bias": torch.zeros(width)}
+    return own | {f"{layer}norm.blend": torch.zeros(2)} if norm == "task" else own
+
+
+# The context parameters of a task, which the inner loop moves from zero.
+CONTEXT = "context.values"
+
+
+def modulated(layer: str, params: Params, values: Tensor) -> Tensor:
+    """Scale and shift every channel of values [N, C, H, W] by what the layer makes of the context parameters; none leave it as it is.
+
+    Source: Perez et al. (2018), FiLM, arXiv:1709.07871, as Zintgraf et al. (2019), arXiv:1810.03642, use it.
+    """
+    if CONTEXT not in params:
+        return values
+    gain, shift = (params[f"{layer}film.weight"] @ params[CONTEXT]).view(2, 1, -1, 1, 1)
+    changed: Tensor = values * (1 + gain) + shift
+    return changed
 
 
 def activate(kind: Activation, values: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from service.learner.encoders.encoder import Norm, Normalise, as_shares, he_normal, normalised
+from service.learner.encoders.encoder import Norm, Normalise, as_shares, he_normal, initial_norm, normalised
 from service.learner.parameters import Params
 
 STEM = "encoder.stem."
@@ -25,7 +25,7 @@ class Residual:
         channels: 1 grey, 3 colour.
         size: side of the square input, in pixels.
         widths: channels of every block; the stem has those of the first. Every block after the first halves the picture.
-        norm: `batch` (frozen when serving, for scope `head` only) or `group` (any scope).
+        norm: `batch` (frozen when serving, for scope `head` only), `group` or `task` (any scope).
         projection: length of the embedding, by a learned linear map.
     """
 
@@ -45,7 +45,7 @@ class Residual:
         if not self.widths or min(self.widths) < 1:
             raise ValueError(f"expected at least one block of a positive width, got {list(self.widths)}")
         if self.norm == "none":
-            raise ValueError("expected norm `batch` or `group`, since residual sums grow without one, got 'none'")
+            raise ValueError("expected norm `batch`, `group` or `task`, since residual sums grow without one, got 'none'")
         if self.norm == "group" and any(width % self.groups for width in self.widths):
             raise ValueError(f"expected widths that {self.groups} groups divide, got {list(self.widths)}")
 
@@ -65,6 +65,10 @@ class Residual:
         return (self.channels, self.size, self.size)
 
     @property
+    def context(self) -> int:
+        return 0
+
+    @property
     def _blocks(self) -> tuple[str, ...]:
         return tuple(f"encoder.block{index + 1}." for index in range(len(self.widths)))
 
@@ -73,12 +77,12 @@ class Residual:
         return (STEM, *self._blocks, PROJECTION)
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
-        params = _convolution(STEM, self.channels, self.widths[0], 3, generator)
+        params = self._drawn(STEM, self.channels, self.widths[0], 3, generator)
         for block, (inputs, outputs) in zip(self._blocks, pairwise((self.widths[0], *self.widths)), strict=True):
-            params |= _convolution(f"{block}first.", inputs, outputs, 3, generator)
-            params |= _convolution(f"{block}second.", outputs, outputs, 3, generator)
+            params |= self._drawn(f"{block}first.", inputs, outputs, 3, generator)
+            params |= self._drawn(f"{block}second.", outputs, outputs, 3, generator)
             if block != self._blocks[0]:
-                params |= _convolution(f"{block}shortcut.", inputs, outputs, 1, generator)
+                params |= self._drawn(f"{block}shortcut.", inputs, outputs, 1, generator)
         flattened = self.widths[-1] * self._last_side**2
         params[f"{PROJECTION}weight"] = he_normal((self.projection, flattened), generator)
         return params
@@ -103,11 +107,6 @@ class Residual:
         values = F.conv2d(values, weight, bias, stride=stride, padding=weight.shape[-1] // 2)
         return normalised(self.norm, layer, params, values, normalise=normalise, groups=self.groups)
 
-
-def _convolution(layer: str, inputs: int, outputs: int, side: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw a convolution with its norm; it needs no bias, since the norm has one."""
-    return {
-        f"{layer}conv.weight": he_normal((outputs, inputs, side, side), generator),
-        f"{layer}norm.weight": torch.ones(outputs),
-        f"{layer}norm.bias": torch.zeros(outputs),
-    }
+    def _drawn(self, layer: str, inputs: int, outputs: int, side: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw a convolution with its norm; it needs no bias, since the norm has one."""
+        return {f"{layer}conv.weight": he_normal((outputs, inputs, side, side), generator), **initial_norm(self.norm, layer, outputs)}

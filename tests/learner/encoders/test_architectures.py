@@ -27,7 +27,7 @@ def test_what_describes_an_encoder_builds_it_again(encoder: Encoder) -> None:
     [
         ("resnet99", {}, r"kind among \['conv4', 'mlp', 'residual'\], got 'resnet99'"),
         ("conv4", {"widht": 64}, "no option widht; expected among .*'width'"),
-        ("conv4", {"norm": "layer"}, "norm to be one of 'batch', 'group', 'none', got 'layer'"),
+        ("conv4", {"norm": "layer"}, "norm to be one of 'batch', 'group', 'task', 'none', got 'layer'"),
         ("conv4", {"downsample": "max"}, "downsample to be one of 'stride', 'pool', got 'max'"),
         ("conv4", {"activation": "tanh"}, "activation to be one of 'relu', 'softplus', got 'tanh'"),
         ("conv4", {"width": "64"}, "width to be int, got '64'"),
@@ -37,7 +37,7 @@ def test_what_describes_an_encoder_builds_it_again(encoder: Encoder) -> None:
         ("residual", {"widths": [64, "128"]}, r"widths to be a list of int, got \[64, '128'\]"),
         ("residual", {"widths": 64}, "widths to be a list of int, got 64"),
         ("residual", {"widths": []}, "at least one block"),
-        ("residual", {"norm": "none"}, "expected norm `batch` or `group`"),
+        ("residual", {"norm": "none"}, "expected norm `batch`, `group` or `task`"),
         ("residual", {"norm": "group", "widths": [64, 100]}, "8 groups divide"),
         ("residual", {"projection": 0}, "positive projection"),
         ("mlp", {}, "cannot be built: .*'inputs'"),
