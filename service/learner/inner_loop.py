@@ -17,7 +17,7 @@ from service.learner.recipe import Recipe
 Order = Literal[0, 1, 2]
 
 # Learned step sizes stay within these, whatever the outer loop wants of them.
-SMALLEST_RATE, LARGEST_RATE = 1e-6, 1e6
+SMALLEST_RATE, LARGEST_RATE = 1e-6, 1e9
 
 
 def nothing_more(moved: Params) -> Params:
