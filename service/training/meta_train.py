@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, sample_episode
-from service.learner.meta_model import MetaModel, initial_params
+from service.learner.meta_model import Encode, MetaModel, initial_params
 from service.learner.outer_rules import Outcome
 from service.learner.parameters import Params, channels_last, detached, trainable
 from service.learner.statistics import episode_statistics, measure
@@ -21,6 +21,7 @@ from service.training.checkpoint import Best, Checkpoint, load_checkpoint, save_
 from service.training.demands import require_enough
 from service.training.evaluate import Judged, evaluate, pool
 from service.training.options import Optimiser, TrainOptions
+from service.training.pretraining import by_nearest_means, classification_gradient, initial_classifier, without_classifier
 
 STATISTICS_SAMPLE = 2048
 
@@ -64,7 +65,7 @@ def meta_train(
     """
     require_enough(options, data)
     torch.set_num_threads(options.threads)
-    state = load_checkpoint(run, options) if resume else _fresh(options)
+    state = load_checkpoint(run, options) if resume else _fresh(options, data["train"])
     # A copy, because the optimiser works in place and the average of a fresh run starts from the same tensors.
     params = trainable(channels_last(state.params))
     optimiser = _optimiser(params, options.optimiser)
@@ -72,13 +73,13 @@ def meta_train(
         optimiser.load_state_dict(state.optimiser)
     started = time.monotonic() - state.seconds
 
-    while state.step < options.meta_steps and not _exhausted(state, options) and not should_stop():
-        outcome = _meta_gradient(options, data["train"], params, state.step)
+    while state.step < options.steps and not _exhausted(state, options) and not should_stop():
+        outcome = _gradient(options, data["train"], params, state.step)
         rate = _learning_rate(state.step, options)
         _meta_step(optimiser, params, outcome, rate, options.optimiser)
         state = replace(state, step=state.step + 1, average=_averaged(state.average, params, state.step, options.optimiser.ema))
         reporter.stepped(state.step, outcome, rate)
-        if state.step % options.validation.every == 0 or state.step == options.meta_steps:
+        if state.step % options.validation.every == 0 or state.step == options.steps:
             state = _validated(state, options, data, reporter)
             save_checkpoint(run, _snapshot(state, params, optimiser, started), options)
 
@@ -87,8 +88,9 @@ def meta_train(
     return _result(state, options)
 
 
-def _fresh(options: TrainOptions) -> Checkpoint:
+def _fresh(options: TrainOptions, classes: ClassInputs) -> Checkpoint:
     params = initial_params(options.build_encoder(), options.build_recipe(), _generator(options.seed, "initial"))
+    params |= initial_classifier(options, classes, _generator(options.seed, "classifier"))
     return Checkpoint(step=0, params=params, average=params, optimiser={}, best=None, stale=0, seconds=0.0)
 
 
@@ -100,12 +102,12 @@ def _result(state: Checkpoint, options: TrainOptions) -> Trained | None:
     if state.best is None:
         return None
     model = MetaModel(options.build_encoder(), options.build_recipe(), state.best.params, state.best.statistics)
-    finished = state.step == options.meta_steps or _exhausted(state, options)
+    finished = state.step == options.steps or _exhausted(state, options)
     return Trained(model, state.best, state.step, state.seconds, finished)
 
 
 def _exhausted(state: Checkpoint, options: TrainOptions) -> bool:
-    return 0 < options.validation.patience <= state.stale
+    return 0 < options.validation.patience <= state.stale and state.step > options.pretraining.steps
 
 
 def _generator(seed: int, *place: object) -> torch.Generator:
@@ -130,14 +132,27 @@ def _episodes(options: TrainOptions, classes: ClassInputs, step: int) -> Iterato
         yield replace(episode, support=replace(episode.support, inputs=support), queries=queries)
 
 
-def _meta_gradient(options: TrainOptions, classes: ClassInputs, params: Params, step: int) -> Outcome:
-    """Average what the episodes of one meta-step say."""
-    encoder, recipe, rule = options.build_encoder(), options.build_recipe(), options.algorithm.outer_rule
+def _gradient(options: TrainOptions, classes: ClassInputs, params: Params, step: int) -> Outcome:
+    """Give the gradient of one step of the run: of a batch while pretraining lasts, then of episodes."""
+    if step < options.pretraining.steps:
+        return classification_gradient(options, _encode(options), classes, params, _generator(options.seed, step, "batch"))
+    return _meta_gradient(options, classes, without_classifier(params), step)
+
+
+def _encode(options: TrainOptions) -> Encode:
+    """Give the encoder as it trains: on the statistics of its batch, in the configured precision, float32 embeddings."""
+    encoder = options.build_encoder()
 
     def encode(params: Params, inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
             return encoder(params, inputs, episode_statistics).to(torch.float32)
 
+    return encode
+
+
+def _meta_gradient(options: TrainOptions, classes: ClassInputs, params: Params, step: int) -> Outcome:
+    """Average what the episodes of one meta-step say."""
+    encoder, recipe, rule, encode = options.build_encoder(), options.build_recipe(), options.algorithm.outer_rule, _encode(options)
     outcomes = [
         rule(params, recipe, encoder, encode, each, options.stage_at(step).inner_steps) for each in _episodes(options, classes, step)
     ]
@@ -157,14 +172,14 @@ def _optimiser(params: Params, options: Optimiser) -> torch.optim.Optimizer:
 
 def _learning_rate(step: int, options: TrainOptions) -> float:
     """Warm up linearly, then follow a cosine to zero."""
-    done, warmup = (step + 1) / options.meta_steps, options.optimiser.warmup
+    done, warmup = (step + 1) / options.steps, options.optimiser.warmup
     share = done / warmup if done < warmup else (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))) / 2
     return options.optimiser.learning_rate * share
 
 
 def _meta_step(optimiser: torch.optim.Optimizer, params: Params, outcome: Outcome, rate: float, options: Optimiser) -> None:
     for name, value in params.items():
-        value.grad = outcome.gradients[name]
+        value.grad = outcome.gradients.get(name)  # None is left as it is: pretraining has no head, episodes no classifier
     torch.nn.utils.clip_grad_norm_(params.values(), options.clip)
     for group in optimiser.param_groups:
         group["lr"] = rate
@@ -180,19 +195,27 @@ def _averaged(average: Params, params: Params, step: int, decay: float) -> dict[
 def _validated(state: Checkpoint, options: TrainOptions, data: Mapping[str, ClassInputs], reporter: Reporter) -> Checkpoint:
     """Judge the averaged weights with frozen statistics, and keep them when they are the best so far."""
     model = freeze(options, state.average, data["train"])
-    how = options.validation
+    how, before = options.validation, _best_of_kind(state, options)
     shape = EpisodeShape(how.way, (how.shot, how.shot), how.queries)
+    seen = by_nearest_means(model) if state.step <= options.pretraining.steps else model
     judged = evaluate(
-        model, pool(model, data["validation"]), shape, steps=model.recipe.steps_default, episodes=how.episodes, seed=options.seed
+        seen, pool(seen, data["validation"]), shape, steps=seen.recipe.steps_default, episodes=how.episodes, seed=options.seed
     )
-    improved = state.best is None or judged.accuracy > state.best.accuracy
-    best = Best(judged.accuracy, state.step, model.params, model.statistics) if improved or state.best is None else state.best
+    improved = before is None or judged.accuracy > before.accuracy
+    best = Best(judged.accuracy, state.step, model.params, model.statistics) if improved or before is None else before
     reporter.validated(state.step, judged, best)
     return replace(state, best=best, stale=0 if improved else state.stale + 1)
 
 
+def _best_of_kind(state: Checkpoint, options: TrainOptions) -> Best | None:
+    """Give the best so far, but none of pretraining to a meta-trained one: its head and step sizes have learned nothing."""
+    pretrained_only = state.best is not None and state.best.step <= options.pretraining.steps < state.step
+    return None if pretrained_only else state.best
+
+
 def freeze(options: TrainOptions, params: Params, classes: ClassInputs) -> MetaModel:
     """Make a meta-model of weights: measure their statistics on a fixed sample of training images, unchanged as served ones are."""
+    params = without_classifier(params)
     generator = _generator(options.seed, "statistics")
     rows = torch.randperm(len(classes.inputs), generator=generator)[:STATISTICS_SAMPLE]
     encoder = options.build_encoder()

@@ -27,6 +27,7 @@ class Residual:
         widths: channels of every block; the stem has those of the first. Every block after the first halves the picture.
         norm: `batch` (frozen when serving, for scope `head` only) or `group` (any scope).
         projection: length of the embedding, by a learned linear map.
+        unit: embeddings are scaled to the length √projection, so that their distances tell angles.
     """
 
     channels: int = 1
@@ -35,6 +36,7 @@ class Residual:
     norm: Norm = "batch"
     groups: int = 8
     projection: int = 256
+    unit: bool = False
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built; raises ValueError."""
@@ -89,7 +91,8 @@ class Residual:
         values = F.relu(self._convolved(STEM, params, values, normalise, stride=2), inplace=True)
         for block in self._blocks:
             values = self._block(block, params, values, normalise)
-        return F.linear(values.flatten(1), params[f"{PROJECTION}weight"])
+        values = F.linear(values.flatten(1), params[f"{PROJECTION}weight"])
+        return F.normalize(values, dim=1) * self.projection**0.5 if self.unit else values
 
     def _block(self, block: str, params: Params, values: Tensor, normalise: Normalise) -> Tensor:
         stride = 1 if block == self._blocks[0] else 2

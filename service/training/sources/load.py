@@ -11,6 +11,7 @@ from service.training.options import FolderData, GlyphData, OmniglotData
 from service.training.sources.class_folders import class_folders
 from service.training.sources.glyphs import glyphs
 from service.training.sources.omniglot import omniglot
+from service.training.sources.split_file import split_by
 
 GLYPH_SEEDS = {"train": 0, "validation": 1, "test": 2}
 GLYPH_HELD_OUT_CLASSES = 150
@@ -46,11 +47,15 @@ def _parts(
     if isinstance(data, GlyphData):
         sizes = {"train": data.classes, "validation": GLYPH_HELD_OUT_CLASSES, "test": GLYPH_HELD_OUT_CLASSES}
         return {part: glyphs(sizes[part], data.drawings, preprocessing, seed=seed) for part, seed in GLYPH_SEEDS.items()}
-    return _folder_parts(data, preprocessing)
+    return _folder_parts(data, preprocessing, data_root or Path())
 
 
-def _folder_parts(data: FolderData, preprocessing: Preprocessing) -> dict[str, ClassInputs]:
-    classes = class_folders(data.path, preprocessing, at_least=2)
+def _folder_parts(data: FolderData, preprocessing: Preprocessing, root: Path) -> dict[str, ClassInputs]:
+    classes = class_folders(root / data.path, preprocessing, at_least=2)
+    return split_by(root / data.split, classes) if data.split else _spread(data, classes)
+
+
+def _spread(data: FolderData, classes: ClassInputs) -> dict[str, ClassInputs]:
     test, validation = (max(2, round(len(classes) * share)) for share in (data.test_share, data.validation_share))
     train = len(classes) - test - validation
     if train < 2:
