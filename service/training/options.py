@@ -1,7 +1,7 @@
 """The training configuration: a TOML file, checked in full before anything is loaded."""
 
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
@@ -65,6 +65,7 @@ class FolderData(ImageData):
     source: Literal["folder"]
     path: Path
     split: Path | None = Field(None, description="JSON file that names the classes of `train`, `val` and `test`, in place of the shares")
+    leave_out: tuple[PurePosixPath, ...] = Field((), description="images that are not read, by their paths below `path`")
     validation_share: float = Field(0.15, gt=0, lt=0.5)
     test_share: float = Field(0.15, gt=0, lt=0.5)
     rotations: bool = False
@@ -174,9 +175,7 @@ class TrainOptions(Options):
             raise ValueError(f"expected a preset among {sorted(PRESETS)}, got {self.preset!r}")
         encoder, recipe = self.build_encoder(), self.build_recipe()
         if not self.stages and not (self.pretraining.steps and recipe.head == "prototype" and recipe.steps_max == 0):
-            raise ValueError(
-                "expected one [[stages]] table at least; only preset = 'protonet' does without, given steps in [pretraining]"
-            )
+            raise ValueError("expected one [[stages]] table at least; only preset = 'protonet' does without, given steps in [pretraining]")
         if recipe.moves_body and encoder.norm == "batch":
             raise ValueError(
                 f"scope {recipe.scope!r} moves the body, and batch norm's frozen statistics would not fit the moved weights;"

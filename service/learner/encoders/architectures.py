@@ -41,7 +41,9 @@ def _accepted(value: object, accepts: Any) -> bool:
     if get_origin(accepts) is tuple:
         return isinstance(value, list | tuple) and all(_accepted(each, get_args(accepts)[0]) for each in value)
     choices = get_args(accepts) or (accepts,)
-    return value in choices if get_origin(accepts) is Literal else isinstance(value, choices) and isinstance(value, bool) == (bool in choices)
+    return (
+        value in choices if get_origin(accepts) is Literal else isinstance(value, choices) and isinstance(value, bool) == (bool in choices)
+    )
 
 
 def _described(accepts: Any) -> str:

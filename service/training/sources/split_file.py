@@ -1,14 +1,13 @@
-"""A split file: JSON that says which classes train, validate and test."""
+"""Which classes train, validate and test: as a JSON file says, or spread over their sorted names."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import BadDataError
-from service.learner.episodes import ClassInputs
 
 Names = Annotated[tuple[str, ...], Field(min_length=2)]
 
@@ -22,6 +21,10 @@ class SplitFile(BaseModel):
     train: Names
     val: Names
     test: Names
+
+    def classes(self) -> frozenset[str]:
+        """Give the names of all parts."""
+        return frozenset((*self.train, *self.val, *self.test))
 
     def parts(self) -> Mapping[str, tuple[str, ...]]:
         """Give the names by part, as the trainer calls them."""
@@ -49,15 +52,20 @@ def read_split(path: Path) -> SplitFile:
     return split
 
 
-def split_by(path: Path, classes: ClassInputs) -> dict[str, ClassInputs]:
-    """Give the classes by part, as a split file says.
+def spread(names: Sequence[str], *, validation_share: float, test_share: float) -> SplitFile:
+    """Split classes, of which there are six at least, two or more to each part; the same every time.
 
     Raises:
-        BadDataError: as for `read_split`, or a class of it that is not there.
+        BadDataError: fewer classes.
     """
-    places = {name: index for index, name in enumerate(classes.names)}
-    parts = read_split(path).parts()
-    absent = sorted(name for part in parts.values() for name in part if name not in places)
-    if absent:
-        raise BadDataError(f"{path}: expected the images of every class it names, found none of {', '.join(map(repr, absent))}; correct the names")
-    return {part: classes.only([places[name] for name in names]) for part, names in parts.items()}
+    test, validation = (max(2, round(len(names) * share)) for share in (test_share, validation_share))
+    train = len(names) - test - validation
+    if train < 2:
+        raise BadDataError(f"expected at least 6 classes to split into train, validation and test, got {len(names)}; add classes")
+    # Spread over the sorted names, because neighbours in an alphabet look alike.
+    order = sorted(range(len(names)), key=lambda index: (index * 0.618034) % 1)
+    first, second, third = (
+        tuple(names[index] for index in sorted(part))
+        for part in (order[:train], order[train : train + validation], order[train + validation :])
+    )
+    return SplitFile(train=first, val=second, test=third)

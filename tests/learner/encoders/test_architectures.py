@@ -13,6 +13,7 @@ ENCODERS = [
     Conv4(),
     Mlp(inputs=5, layers=3, activation="softplus"),
     Residual(widths=(8, 16), size=32, projection=12),
+    Residual(widths=(8, 16), unit=True),
 ]
 
 
@@ -40,6 +41,7 @@ def test_what_describes_an_encoder_builds_it_again(encoder: Encoder) -> None:
         ("residual", {"norm": "none"}, "expected norm `batch` or `group`"),
         ("residual", {"norm": "group", "widths": [64, 100]}, "8 groups divide"),
         ("residual", {"projection": 0}, "positive projection"),
+        ("residual", {"unit": 1}, "unit to be bool, got 1"),
         ("mlp", {}, "cannot be built: .*'inputs'"),
     ],
 )
