@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from service.learner.encoders.torchvision_network import TorchvisionNetwork
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, sample_episode
 from service.learner.meta_model import Encode, MetaModel, initial_params
 from service.learner.outer_rules import Outcome
@@ -22,6 +23,7 @@ from service.training.demands import require_enough
 from service.training.evaluate import Judged, evaluate, pool
 from service.training.options import Optimiser, TrainOptions
 from service.training.pretraining import by_nearest_means, classification_gradient, initial_classifier, without_classifier
+from service.training.starting_weights import Starting, starting_from
 
 STATISTICS_SAMPLE = 2048
 
@@ -43,6 +45,7 @@ class Trained:
     steps: int
     seconds: float
     finished: bool
+    starting_weights: str | None = None
 
 
 def meta_train(
@@ -89,9 +92,19 @@ def meta_train(
 
 
 def _fresh(options: TrainOptions, classes: ClassInputs) -> Checkpoint:
-    params = initial_params(options.build_encoder(), options.build_recipe(), _generator(options.seed, "initial"))
-    params |= initial_classifier(options, classes, _generator(options.seed, "classifier"))
-    return Checkpoint(step=0, params=params, average=params, optimiser={}, best=None, stale=0, seconds=0.0)
+    starting = _starting(options)
+    params = {**starting.params, **initial_classifier(options, classes, _generator(options.seed, "classifier"))}
+    return Checkpoint(
+        step=0, params=params, average=params, optimiser={}, best=None, stale=0, seconds=0.0, starting_weights=starting.sha256
+    )
+
+
+def _starting(options: TrainOptions) -> Starting:
+    encoder = options.build_encoder()
+    params = initial_params(encoder, options.build_recipe(), _generator(options.seed, "initial"))
+    if options.weights is None or not isinstance(encoder, TorchvisionNetwork):
+        return Starting(params, None)
+    return starting_from(options.weights, encoder, params)
 
 
 def _snapshot(state: Checkpoint, params: Params, optimiser: torch.optim.Optimizer, started: float) -> Checkpoint:
@@ -103,7 +116,7 @@ def _result(state: Checkpoint, options: TrainOptions) -> Trained | None:
         return None
     model = MetaModel(options.build_encoder(), options.build_recipe(), state.best.params, state.best.statistics)
     finished = state.step == options.steps or _exhausted(state, options)
-    return Trained(model, state.best, state.step, state.seconds, finished)
+    return Trained(model, state.best, state.step, state.seconds, finished, state.starting_weights)
 
 
 def _exhausted(state: Checkpoint, options: TrainOptions) -> bool:

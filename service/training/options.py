@@ -4,12 +4,13 @@ import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, field_serializer, model_validator
 
 from service.errors import BadConfigError
 from service.inputs.preprocessing import Preprocessing
 from service.learner.encoders.architectures import build
 from service.learner.encoders.encoder import Encoder
+from service.learner.encoders.torchvision_network import TorchvisionNetwork
 from service.learner.presets import PRESETS, Preset
 from service.learner.recipe import Recipe
 from service.registry.manifest import NAME
@@ -186,6 +187,8 @@ class TrainOptions(Options):
                 f"a per_class head serves {recipe.way} classes only; set way = [{recipe.way}, {recipe.way}] in every stage,"
                 f" way = {recipe.way} in [validation], and have {recipe.way} among ways in [final]"
             )
+        if "weights" in self.encoder and not (isinstance(self.encoder["weights"], str) and isinstance(encoder, TorchvisionNetwork)):
+            raise ValueError(f"[encoder] weights names a file for a torchvision:<network> encoder, got {self.encoder['weights']!r}")
         wanted = (self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size)
         if encoder.input_shape != wanted:
             raise ValueError(f"[preprocessing] gives inputs of shape {wanted}, but [encoder] takes {encoder.input_shape}")
@@ -193,6 +196,11 @@ class TrainOptions(Options):
 
     def _only_way(self, way: int) -> bool:
         return all(stage.way == (way, way) for stage in self.stages) and self.validation.way == way and way in self.final.ways
+
+    @field_serializer("encoder")
+    def _without_path(self, encoder: dict[str, Any]) -> dict[str, Any]:
+        """Where a file lay is no part of what was trained: manifest and checkpoint hold its digest."""
+        return {name: value for name, value in encoder.items() if name != "weights"}
 
     @property
     def algorithm(self) -> Preset:
@@ -209,8 +217,13 @@ class TrainOptions(Options):
 
     def build_encoder(self) -> Encoder:
         """Make the encoder; raises ValueError."""
-        options = dict(self.encoder)
+        options = {name: value for name, value in self.encoder.items() if name != "weights"}
         return build(str(options.pop("kind", "conv4")), options)
+
+    @property
+    def weights(self) -> Path | None:
+        """The file of pretrained weights that the encoder starts from."""
+        return Path(self.encoder["weights"]) if "weights" in self.encoder else None
 
     def build_recipe(self) -> Recipe:
         """Give the preset's recipe with this file's changes; raises ValueError."""

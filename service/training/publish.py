@@ -78,6 +78,7 @@ def _training(options: TrainOptions, trained: Trained, data: Mapping[str, ClassI
         train_classes=data["train"].names[: len(data["train"]) // options.data.copies],
         validation_classes=data["validation"].names,
         test_classes=data["test"].names,
+        starting_weights=trained.starting_weights,
         pretraining_steps=min(trained.steps, options.pretraining.steps),
         meta_steps=max(0, trained.steps - options.pretraining.steps),
         best_step=trained.best.step,

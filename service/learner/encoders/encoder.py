@@ -73,6 +73,15 @@ def activate(kind: Activation, values: Tensor) -> Tensor:
     return F.relu(values, inplace=True) if kind == "relu" else F.softplus(values, beta=4)
 
 
+def fresh_convolution(layer: str, inputs: int, outputs: int, side: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Draw a square convolution with its norm; it needs no bias, since the norm has one."""
+    return {
+        f"{layer}conv.weight": he_normal((outputs, inputs, side, side), generator),
+        f"{layer}norm.weight": torch.ones(outputs),
+        f"{layer}norm.bias": torch.zeros(outputs),
+    }
+
+
 def he_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     """Draw weights [out, in, ...] for a rectifier (He et al. 2015, arXiv:1502.01852)."""
     fan_in = torch.Size(shape[1:]).numel()

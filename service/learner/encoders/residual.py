@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from service.learner.encoders.encoder import Norm, Normalise, as_shares, he_normal, normalised
+from service.learner.encoders.encoder import Norm, Normalise, as_shares, fresh_convolution, he_normal, normalised
 from service.learner.parameters import Params
 
 STEM = "encoder.stem."
@@ -75,12 +75,12 @@ class Residual:
         return (STEM, *self._blocks, PROJECTION)
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
-        params = _convolution(STEM, self.channels, self.widths[0], 3, generator)
+        params = fresh_convolution(STEM, self.channels, self.widths[0], 3, generator)
         for block, (inputs, outputs) in zip(self._blocks, pairwise((self.widths[0], *self.widths)), strict=True):
-            params |= _convolution(f"{block}first.", inputs, outputs, 3, generator)
-            params |= _convolution(f"{block}second.", outputs, outputs, 3, generator)
+            params |= fresh_convolution(f"{block}first.", inputs, outputs, 3, generator)
+            params |= fresh_convolution(f"{block}second.", outputs, outputs, 3, generator)
             if block != self._blocks[0]:
-                params |= _convolution(f"{block}shortcut.", inputs, outputs, 1, generator)
+                params |= fresh_convolution(f"{block}shortcut.", inputs, outputs, 1, generator)
         flattened = self.widths[-1] * self._last_side**2
         params[f"{PROJECTION}weight"] = he_normal((self.projection, flattened), generator)
         return params
@@ -105,12 +105,3 @@ class Residual:
         weight, bias = params[f"{layer}conv.weight"], params.get(f"{layer}conv.bias")
         values = F.conv2d(values, weight, bias, stride=stride, padding=weight.shape[-1] // 2)
         return normalised(self.norm, layer, params, values, normalise=normalise, groups=self.groups)
-
-
-def _convolution(layer: str, inputs: int, outputs: int, side: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw a convolution with its norm; it needs no bias, since the norm has one."""
-    return {
-        f"{layer}conv.weight": he_normal((outputs, inputs, side, side), generator),
-        f"{layer}norm.weight": torch.ones(outputs),
-        f"{layer}norm.bias": torch.zeros(outputs),
-    }
