@@ -244,8 +244,8 @@ class _Run(fx.Interpreter):
         module = self.fetch_attr(target)
         if isinstance(module, nn.Conv2d):
             weight, bias = self._params[f"encoder.{target}.conv.weight"], self._params.get(f"encoder.{target}.conv.bias")
-            padding: Any = module.padding
-            return F.conv2d(*args, weight, bias, module.stride, padding, module.dilation, module.groups)
+            convolve: Any = F.conv2d  # typed for a padding of numbers or of words, not for either
+            return convolve(*args, weight, bias, module.stride, module.padding, module.dilation, module.groups)
         if isinstance(module, nn.BatchNorm2d):
             return self._normalise(self._network.of_norm[target].prefix, *args)
         return super().call_module(target, args, kwargs)
