@@ -34,7 +34,7 @@ def train(
     console.print(f"loading {options.data.source}")
     data = load_data(options.data, options.preprocessing, data_root=data_root, download=download)
     console.print(", ".join(f"{len(classes)} {part} classes ({len(classes.inputs):,} images)" for part, classes in data.items()))
-    with ProgressReport(run, meta_steps=options.meta_steps) as reporter:
+    with ProgressReport(run, meta_steps=options.steps) as reporter:
         trained = meta_train(options, data, run, reporter=reporter, resume=resume, should_stop=_interrupted())
     if trained is None or not trained.finished:
         console.print(f"stopped; {run / FILENAME} continues with --resume")

@@ -10,7 +10,7 @@ def card(manifest: Manifest) -> str:
         [
             f"# {manifest.name}@{manifest.version}",
             "",
-            f"Meta-trained with `{training.preset}` for {training.meta_steps:,} meta-steps"
+            f"{_pretrained(manifest)}Meta-trained with `{training.preset}` for {training.meta_steps:,} meta-steps"
             f" ({training.seconds / 60:.0f} minutes, torch {training.torch}, {training.threads} threads);"
             f" the weights are those of step {training.best_step:,}, chosen on validation classes.",
             "",
@@ -40,6 +40,11 @@ def card(manifest: Manifest) -> str:
             "",
         ]
     )
+
+
+def _pretrained(manifest: Manifest) -> str:
+    steps = manifest.training.pretraining_steps
+    return f"Trained to tell all training classes apart for {steps:,} batches. " if steps else ""
 
 
 def _takes(manifest: Manifest) -> str:

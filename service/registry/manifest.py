@@ -42,7 +42,11 @@ class Training(Entry):
     paper: str
     config: dict[str, Any]
     classes: dict[str, int]
+    train_classes: tuple[str, ...] = ()
     validation_classes: tuple[str, ...]
+    test_classes: tuple[str, ...] = ()
+    starting_weights: Sha256 | None = None
+    pretraining_steps: int = 0
     meta_steps: int
     best_step: int
     seconds: float

@@ -16,10 +16,15 @@ def augment(images: Tensor, options: Augmentation, generator: torch.Generator, *
     Larger pictures stay sharp when they are turned: what comes out is reduced once, as served pictures are.
     """
     values = images.to(torch.float32) / 255
+    if options.flip > 0:
+        values = _flipped(values, options.flip, generator)
     if max(options.turn, options.scale, options.stretch, options.slant, options.shift, options.bend) > 0:
         grid = F.affine_grid(_hands(len(values), options, generator), list(values.shape), align_corners=False)
-        values = F.grid_sample(values, grid + _bends(values, options.bend, generator), align_corners=False)
+        beyond = "zeros" if options.edge == "paper" else "reflection"
+        values = F.grid_sample(values, grid + _bends(values, options.bend, generator), padding_mode=beyond, align_corners=False)
     values = _reduced(values, size)
+    if options.light > 0:
+        values = _relit(values, options.light, generator)
     return _restroked(values, options.stroke, generator) if options.stroke > 0 else values
 
 
@@ -53,6 +58,20 @@ def _cubic(side: int) -> Tensor:
     """Give what each point of the coarse grid counts at each pixel of a side: [BEND_POINTS, side], bicubic."""
     points = torch.eye(BEND_POINTS).view(1, BEND_POINTS, BEND_POINTS, 1)
     return F.interpolate(points, (side, 1), mode="bicubic", align_corners=True).view(BEND_POINTS, side)
+
+
+def _flipped(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Mirror about that share of the images, left to right."""
+    chosen = torch.rand(len(images), 1, 1, 1, generator=generator) < share
+    return torch.where(chosen, images.flip(-1), images)
+
+
+def _relit(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Change brightness, contrast and saturation by a factor each; the result stays in 0..1."""
+    bright, contrast, colourful = (strength * (2 * torch.rand(3, len(images), 1, 1, 1, generator=generator) - 1)).exp().unbind()
+    grey, mean = images.mean(dim=1, keepdim=True), images.mean(dim=(1, 2, 3), keepdim=True)
+    saturated = grey + colourful * (images - grey)
+    return (bright * (mean + contrast * (saturated - mean))).clamp(0, 1)
 
 
 def _restroked(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:

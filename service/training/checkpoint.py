@@ -36,6 +36,7 @@ class Checkpoint:
         best: the best validated average, None before the first validation.
         stale: validations since then, for early stopping.
         seconds: time spent so far.
+        starting_weights: sha256 of the file of pretrained weights that the run began with.
     """
 
     step: int
@@ -45,6 +46,7 @@ class Checkpoint:
     best: Best | None
     stale: int
     seconds: float
+    starting_weights: str | None = None
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint, options: TrainOptions) -> None:

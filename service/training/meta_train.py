@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from service.learner.encoders.encoder import Normalise
+from service.learner.encoders.torchvision_network import TorchvisionNetwork
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, sample_episode
-from service.learner.meta_model import MetaModel, initial_params
+from service.learner.meta_model import Encode, MetaModel, initial_params
 from service.learner.outer_rules import Learner, Outcome
 from service.learner.parameters import Params, channels_last, detached, trainable
 from service.learner.statistics import episode_statistics, measure
@@ -22,6 +23,8 @@ from service.training.checkpoint import Best, Checkpoint, load_checkpoint, save_
 from service.training.demands import require_enough
 from service.training.evaluate import Judged, evaluate, pool
 from service.training.options import Optimiser, TrainOptions
+from service.training.pretraining import by_nearest_means, classification_gradient, initial_classifier, without_classifier
+from service.training.starting_weights import Starting, starting_from
 
 STATISTICS_SAMPLE = 2048
 
@@ -43,6 +46,7 @@ class Trained:
     steps: int
     seconds: float
     finished: bool
+    starting_weights: str | None = None
 
 
 def meta_train(
@@ -65,7 +69,7 @@ def meta_train(
     """
     require_enough(options, data)
     torch.set_num_threads(options.threads)
-    state = load_checkpoint(run, options) if resume else _fresh(options)
+    state = load_checkpoint(run, options) if resume else _fresh(options, data["train"])
     # A copy, because the optimiser works in place and the average of a fresh run starts from the same tensors.
     params = trainable(channels_last(state.params))
     optimiser = _optimiser(params, options.optimiser)
@@ -73,13 +77,13 @@ def meta_train(
         optimiser.load_state_dict(state.optimiser)
     started = time.monotonic() - state.seconds
 
-    while state.step < options.meta_steps and not _exhausted(state, options) and not should_stop():
-        outcome = _meta_gradient(options, data["train"], params, state.step)
+    while state.step < options.steps and not _exhausted(state, options) and not should_stop():
+        outcome = _gradient(options, data["train"], params, state.step)
         rate = _learning_rate(state.step, options)
         _meta_step(optimiser, params, outcome, rate, options.optimiser)
         state = replace(state, step=state.step + 1, average=_averaged(state.average, params, state.step, options.optimiser.ema))
         reporter.stepped(state.step, outcome, rate)
-        if state.step % options.validation.every == 0 or state.step == options.meta_steps:
+        if state.step % options.validation.every == 0 or state.step == options.steps:
             state = _validated(state, options, data, reporter)
             save_checkpoint(run, _snapshot(state, params, optimiser, started), options)
 
@@ -88,9 +92,20 @@ def meta_train(
     return _result(state, options)
 
 
-def _fresh(options: TrainOptions) -> Checkpoint:
-    params = initial_params(options.build_encoder(), options.build_recipe(), _generator(options.seed, "initial"))
-    return Checkpoint(step=0, params=params, average=params, optimiser={}, best=None, stale=0, seconds=0.0)
+def _fresh(options: TrainOptions, classes: ClassInputs) -> Checkpoint:
+    starting = _starting(options)
+    params = {**starting.params, **initial_classifier(options, classes, _generator(options.seed, "classifier"))}
+    return Checkpoint(
+        step=0, params=params, average=params, optimiser={}, best=None, stale=0, seconds=0.0, starting_weights=starting.sha256
+    )
+
+
+def _starting(options: TrainOptions) -> Starting:
+    encoder = options.build_encoder()
+    params = initial_params(encoder, options.build_recipe(), _generator(options.seed, "initial"))
+    if options.weights is None or not isinstance(encoder, TorchvisionNetwork):
+        return Starting(params, None)
+    return starting_from(options.weights, encoder, params)
 
 
 def _snapshot(state: Checkpoint, params: Params, optimiser: torch.optim.Optimizer, started: float) -> Checkpoint:
@@ -101,12 +116,12 @@ def _result(state: Checkpoint, options: TrainOptions) -> Trained | None:
     if state.best is None:
         return None
     model = MetaModel(options.build_encoder(), options.build_recipe(), state.best.params, state.best.statistics)
-    finished = state.step == options.meta_steps or _exhausted(state, options)
-    return Trained(model, state.best, state.step, state.seconds, finished)
+    finished = state.step == options.steps or _exhausted(state, options)
+    return Trained(model, state.best, state.step, state.seconds, finished, state.starting_weights)
 
 
 def _exhausted(state: Checkpoint, options: TrainOptions) -> bool:
-    return 0 < options.validation.patience <= state.stale
+    return 0 < options.validation.patience <= state.stale and state.step > options.pretraining.steps
 
 
 def _generator(seed: int, *place: object) -> torch.Generator:
@@ -131,16 +146,29 @@ def _episodes(options: TrainOptions, classes: ClassInputs, step: int) -> Iterato
         yield replace(episode, support=replace(episode.support, inputs=support), queries=queries)
 
 
-def _meta_gradient(options: TrainOptions, classes: ClassInputs, params: Params, step: int) -> Outcome:
-    """Average what the episodes of one meta-step say."""
+def _gradient(options: TrainOptions, classes: ClassInputs, params: Params, step: int) -> Outcome:
+    """Give the gradient of one step of the run: of a batch while pretraining lasts, then of episodes."""
+    if step < options.pretraining.steps:
+        return classification_gradient(options, _encode(options), classes, params, _generator(options.seed, step, "batch"))
+    return _meta_gradient(options, classes, without_classifier(params), step)
+
+
+def _encode(options: TrainOptions) -> Encode:
+    """Give the encoder as it trains: on the statistics of its batch, in the configured precision, float32 embeddings."""
     encoder = options.build_encoder()
 
     def encode(params: Params, inputs: Tensor, normalise: Normalise | None) -> Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
             return encoder(params, inputs, normalise or episode_statistics).to(torch.float32)
 
-    rule, steps, progress = options.algorithm.outer_rule, options.stage_at(step).inner_steps, step / options.meta_steps
-    learner = Learner(params, options.build_recipe(), encoder, encode)
+    return encode
+
+
+def _meta_gradient(options: TrainOptions, classes: ClassInputs, params: Params, step: int) -> Outcome:
+    """Average what the episodes of one meta-step say."""
+    meta_step = step - options.pretraining.steps
+    rule, steps, progress = options.algorithm.outer_rule, options.stage_at(step).inner_steps, meta_step / options.meta_steps
+    learner = Learner(params, options.build_recipe(), options.build_encoder(), _encode(options))
     outcomes = [rule(learner, each, steps, progress=progress) for each in _episodes(options, classes, step)]
     count = len(outcomes)
     gradients = {name: torch.stack([each.gradients[name] for each in outcomes]).mean(dim=0) for name in params}
@@ -158,14 +186,14 @@ def _optimiser(params: Params, options: Optimiser) -> torch.optim.Optimizer:
 
 def _learning_rate(step: int, options: TrainOptions) -> float:
     """Warm up linearly, then follow a cosine to zero."""
-    done, warmup = (step + 1) / options.meta_steps, options.optimiser.warmup
+    done, warmup = (step + 1) / options.steps, options.optimiser.warmup
     share = done / warmup if done < warmup else (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))) / 2
     return options.optimiser.learning_rate * share
 
 
 def _meta_step(optimiser: torch.optim.Optimizer, params: Params, outcome: Outcome, rate: float, options: Optimiser) -> None:
     for name, value in params.items():
-        value.grad = outcome.gradients[name]
+        value.grad = outcome.gradients.get(name)  # None is left as it is: pretraining has no head, episodes no classifier
     torch.nn.utils.clip_grad_norm_(params.values(), options.clip)
     for group in optimiser.param_groups:
         group["lr"] = rate
@@ -181,19 +209,27 @@ def _averaged(average: Params, params: Params, step: int, decay: float) -> dict[
 def _validated(state: Checkpoint, options: TrainOptions, data: Mapping[str, ClassInputs], reporter: Reporter) -> Checkpoint:
     """Judge the averaged weights with frozen statistics, and keep them when they are the best so far."""
     model = freeze(options, state.average, data["train"])
-    how = options.validation
+    how, before = options.validation, _best_of_kind(state, options)
     shape = EpisodeShape(how.way, (how.shot, how.shot), how.queries)
+    seen = by_nearest_means(model) if state.step <= options.pretraining.steps else model
     judged = evaluate(
-        model, pool(model, data["validation"]), shape, steps=model.recipe.steps_default, episodes=how.episodes, seed=options.seed
+        seen, pool(seen, data["validation"]), shape, steps=seen.recipe.steps_default, episodes=how.episodes, seed=options.seed
     )
-    improved = state.best is None or judged.accuracy > state.best.accuracy
-    best = Best(judged.accuracy, state.step, model.params, model.statistics) if improved or state.best is None else state.best
+    improved = before is None or judged.accuracy > before.accuracy
+    best = Best(judged.accuracy, state.step, model.params, model.statistics) if improved or before is None else before
     reporter.validated(state.step, judged, best)
     return replace(state, best=best, stale=0 if improved else state.stale + 1)
 
 
+def _best_of_kind(state: Checkpoint, options: TrainOptions) -> Best | None:
+    """Give the best so far, but none of pretraining to a meta-trained one: its head and step sizes have learned nothing."""
+    pretrained_only = state.best is not None and state.best.step <= options.pretraining.steps < state.step
+    return None if pretrained_only else state.best
+
+
 def freeze(options: TrainOptions, params: Params, classes: ClassInputs) -> MetaModel:
     """Make a meta-model of weights: measure their statistics on a fixed sample of training images, unchanged as served ones are."""
+    params = without_classifier(params)
     generator = _generator(options.seed, "statistics")
     rows = torch.randperm(len(classes.inputs), generator=generator)[:STATISTICS_SAMPLE]
     encoder = options.build_encoder()

@@ -1,15 +1,16 @@
 """The training configuration: a TOML file, checked in full before anything is loaded."""
 
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, field_serializer, model_validator
 
 from service.errors import BadConfigError
 from service.inputs.preprocessing import Preprocessing
 from service.learner.encoders.architectures import build
 from service.learner.encoders.encoder import Encoder
+from service.learner.encoders.torchvision_network import TorchvisionNetwork
 from service.learner.meta_model import require_fitting
 from service.learner.presets import PRESETS, Preset
 from service.learner.recipe import Recipe
@@ -39,6 +40,11 @@ class ImageData(Options):
     reflections: bool = Field(False, description="so are mirrored ones")
     oversample: int = Field(1, ge=1, le=8, description="keep training pictures at so many times the size until they are changed")
 
+    @property
+    def copies(self) -> int:
+        """How many training classes are made of each one; the first of them is the class as it came."""
+        return (4 if self.rotations else 1) * (2 if self.reflections else 1)
+
 
 class OmniglotData(ImageData):
     """Omniglot from the folder given by --data-root."""
@@ -56,13 +62,24 @@ class GlyphData(ImageData):
 
 
 class FolderData(ImageData):
-    """Your own images: a folder or zip of class folders; classes are split by their sorted order."""
+    """Your own images: a folder or zip of class folders, below --data-root where it is given; classes are split by their sorted order."""
 
     source: Literal["folder"]
     path: Path
+    split: Path | None = Field(None, description="JSON file that names the classes of `train`, `val` and `test`, in place of the shares")
+    leave_out: tuple[PurePosixPath, ...] = Field((), description="images that are not read, by their paths below `path`")
     validation_share: float = Field(0.15, gt=0, lt=0.5)
     test_share: float = Field(0.15, gt=0, lt=0.5)
     rotations: bool = False
+
+
+class Pretraining(Options):
+    """Plain classification of all training classes, before the first stage."""
+
+    steps: int = Field(0, ge=0, description="batches; 0 leaves pretraining out")
+    batch: int = Field(128, ge=2, description="images a step, each class as often")
+    classifier: Literal["cosine", "linear"] = "cosine"
+    smoothing: float = Field(0.0, ge=0, lt=1, description="share of each label that is spread over all classes")
 
 
 class Stage(Options):
@@ -99,6 +116,9 @@ class Augmentation(Options):
     shift: float = Field(0.12, ge=0, description="share of half the picture, both ways")
     bend: float = Field(0.0, ge=0, description="how far a coarse grid laid over the picture is pulled about, share of half of it")
     stroke: float = Field(1.0, ge=0, le=1, description="how far strokes are thickened or thinned")
+    flip: float = Field(0.0, ge=0, le=1, description="share of the pictures that are mirrored, and keep their class")
+    light: float = Field(0.0, ge=0, description="logarithm of the factors on brightness, contrast and saturation, both ways")
+    edge: Literal["paper", "mirror"] = Field("paper", description="what lies beyond the picture: paper (0), or the picture mirrored")
 
 
 class Optimiser(Options):
@@ -144,7 +164,8 @@ class TrainOptions(Options):
     recipe: dict[str, Any] = Field(default_factory=dict, description="what differs from the preset's recipe")
     preprocessing: Preprocessing = Preprocessing()
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of the encoder's products while training")
-    stages: tuple[Stage, ...] = Field(min_length=1)
+    pretraining: Pretraining = Pretraining()
+    stages: tuple[Stage, ...] = ()
     augmentation: Augmentation = Augmentation()
     optimiser: Optimiser = Optimiser()
     validation: Validation = Validation()
@@ -155,6 +176,8 @@ class TrainOptions(Options):
         if self.preset not in PRESETS:
             raise ValueError(f"expected a preset among {sorted(PRESETS)}, got {self.preset!r}")
         encoder, recipe = self.build_encoder(), self.build_recipe()
+        if not self.stages and not (self.pretraining.steps and recipe.head == "prototype" and recipe.steps_max == 0):
+            raise ValueError("expected one [[stages]] table at least; only preset = 'protonet' does without, given steps in [pretraining]")
         require_fitting(encoder, recipe)
         self.algorithm.outer_rule.require_fitting(recipe)
         if recipe.way is not None and not self._only_way(recipe.way):
@@ -162,6 +185,8 @@ class TrainOptions(Options):
                 f"a per_class head serves {recipe.way} classes only; set way = [{recipe.way}, {recipe.way}] in every stage,"
                 f" way = {recipe.way} in [validation], and have {recipe.way} among ways in [final]"
             )
+        if "weights" in self.encoder and not (isinstance(self.encoder["weights"], str) and isinstance(encoder, TorchvisionNetwork)):
+            raise ValueError(f"[encoder] weights names a file for a torchvision:<network> encoder, got {self.encoder['weights']!r}")
         wanted = (self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size)
         if encoder.input_shape != wanted:
             raise ValueError(f"[preprocessing] gives inputs of shape {wanted}, but [encoder] takes {encoder.input_shape}")
@@ -169,6 +194,11 @@ class TrainOptions(Options):
 
     def _only_way(self, way: int) -> bool:
         return all(stage.way == (way, way) for stage in self.stages) and self.validation.way == way and way in self.final.ways
+
+    @field_serializer("encoder")
+    def _without_path(self, encoder: dict[str, Any]) -> dict[str, Any]:
+        """Where a file lay is no part of what was trained: manifest and checkpoint hold its digest."""
+        return {name: value for name, value in encoder.items() if name != "weights"}
 
     @property
     def algorithm(self) -> Preset:
@@ -178,17 +208,28 @@ class TrainOptions(Options):
     def meta_steps(self) -> int:
         return sum(stage.steps for stage in self.stages)
 
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run: pretraining, then meta-steps."""
+        return self.pretraining.steps + self.meta_steps
+
     def build_encoder(self) -> Encoder:
         """Make the encoder; raises ValueError."""
-        options = dict(self.encoder)
+        options = {name: value for name, value in self.encoder.items() if name != "weights"}
         return build(str(options.pop("kind", "conv4")), options)
+
+    @property
+    def weights(self) -> Path | None:
+        """The file of pretrained weights that the encoder starts from."""
+        return Path(self.encoder["weights"]) if "weights" in self.encoder else None
 
     def build_recipe(self) -> Recipe:
         """Give the preset's recipe with this file's changes; raises ValueError."""
         return _changed(self.algorithm.recipe, self.recipe)
 
     def stage_at(self, step: int) -> Stage:
-        """Give the stage that a meta-step belongs to, counted from 0."""
+        """Give the stage that a step of the run belongs to, counted from 0, once pretraining is over."""
+        step -= self.pretraining.steps
         for stage in self.stages:
             if step < stage.steps:
                 return stage

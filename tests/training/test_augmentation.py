@@ -11,7 +11,7 @@ OFF = {"turn": 0.0, "scale": 0.0, "stretch": 0.0, "slant": 0.0, "shift": 0.0, "b
 
 def only(**strengths: float) -> Augmentation:
     """One change alone."""
-    return Augmentation(**{**OFF, **strengths})
+    return Augmentation.model_validate({**OFF, **strengths})
 
 
 def altered(pictures: Tensor, options: Augmentation, generator: torch.Generator) -> Tensor:
@@ -136,3 +136,50 @@ def test_larger_pictures_are_changed_first_and_reduced_then() -> None:
     # The same turn of the same drawing, whatever the size it is made at.
     assert (turned - altered(images(), only(turn=0.3), seeded())).abs().mean() < 0.05
     assert (turned - images() / 255).abs().mean() > 0.05
+
+
+def photographs(count: int = 40) -> Tensor:
+    """Pictures in colour whose pixels differ."""
+    return torch.randint(1, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+
+
+def test_a_share_of_the_pictures_is_mirrored_and_the_others_stay() -> None:
+    pictures = photographs(400)
+    changed = altered(pictures, only(flip=0.25), seeded())
+    mirrored = (changed == pictures.flip(-1) / 255).flatten(1).all(dim=1)
+    assert torch.equal(changed[~mirrored], pictures[~mirrored] / 255)
+    assert 60 < int(mirrored.sum()) < 140
+    assert torch.equal(altered(pictures, only(flip=1), seeded()), pictures.flip(-1) / 255)
+
+
+def test_light_keeps_an_even_grey_even_and_changes_every_picture_by_factors_of_its_own() -> None:
+    grey = torch.full((50, 3, 4, 4), 100, dtype=torch.uint8)
+    changed = altered(grey, only(light=0.3), seeded()) * 255 / 100
+    assert torch.allclose(changed, changed[:, :1, :1, :1].expand_as(changed), atol=1e-5)
+    factors = changed[:, 0, 0, 0].log()
+    assert factors.abs().max() <= 0.3 + 1e-5
+    assert factors.std() > 0.1
+
+
+def test_light_changes_saturation_and_contrast_too_and_stays_in_range() -> None:
+    pictures = photographs()
+    changed = altered(pictures, only(light=0.5), seeded())
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+
+    def spread(values: Tensor, axes: tuple[int, ...]) -> Tensor:
+        return values.std(dim=axes) / values.mean(dim=(1, 2, 3), keepdim=True).squeeze()
+
+    before, after = pictures / 255, changed
+    assert (spread(after, (1, 2, 3)) / spread(before, (1, 2, 3))).log().std() > 0.05
+    colour = [
+        (values - values.mean(dim=1, keepdim=True)).abs().mean(dim=(1, 2, 3)) / values.mean(dim=(1, 2, 3)) for values in (before, after)
+    ]
+    assert (colour[1] / colour[0]).log().std() > 0.1
+
+
+def test_beyond_the_edge_lies_paper_or_the_picture_mirrored() -> None:
+    white = torch.full((30, 3, 8, 8), 255, dtype=torch.uint8)
+    assert altered(white, only(shift=0.5), seeded()).min() == 0
+    mirrored = altered(white, Augmentation.model_validate({**OFF, "shift": 0.5, "edge": "mirror"}), seeded())
+    torch.testing.assert_close(mirrored, torch.ones_like(mirrored))

@@ -80,7 +80,7 @@ def test_a_recipe_is_the_presets_with_the_files_changes(tmp_path: Path) -> None:
         (MINIMAL + "[recipe]\nsteps_max = 1\n", ["[recipe]", "steps_default <= steps_max, got 5 and 1"]),
         (MINIMAL.replace('"conv4"', '"conv4"\nwidht = 32'), ["'conv4' has no option widht", "'width'"]),
         (MINIMAL.replace('"conv4"', '"conv4"\nnorm = "layer"'), ["norm", "'batch', 'group', 'task', 'none'"]),
-        (MINIMAL.replace('"conv4"', '"conv5"'), ["'conv5'", "['conv4', 'mlp', 'residual']"]),
+        (MINIMAL.replace('"conv4"', '"conv5"'), ["'conv5'", "['conv4', 'mlp', 'residual', 'resnet12', 'torchvision:<network>']"]),
         ('preset = "mamal"\n' + MINIMAL, ["'mamal'", "'fomaml', 'imaml', 'maml', 'maml++'"]),
         (MINIMAL.replace('"mine"', '"My Model"'), ["name: ", "pattern"]),
         (MINIMAL.replace("steps = 10", "steps = 0"), ["stages.0.steps", "greater than or equal to 1"]),
@@ -95,7 +95,10 @@ def test_a_recipe_is_the_presets_with_the_files_changes(tmp_path: Path) -> None:
         (MINIMAL + "[optimiser]\nlearning_rate = nan\n", ["optimiser.learning_rate"]),
         (MINIMAL + "[optimiser]\nlearning_rate = inf\n", ["optimiser.learning_rate"]),
         (MINIMAL + "[final]\nways = []\n", ["final.ways"]),
-        (MINIMAL.split("[[stages]]")[0], ["stages: Field required"]),
+        (MINIMAL.split("[[stages]]")[0], ["expected one [[stages]] table at least", "'protonet'", "[pretraining]"]),
+        (MINIMAL.split("[[stages]]")[0] + "[pretraining]\nsteps = 5\n", ["expected one [[stages]] table at least"]),
+        (MINIMAL + '[pretraining]\nclassifier = "softmax"\n', ["pretraining.classifier", "'cosine' or 'linear'"]),
+        (MINIMAL + "[pretraining]\nbatches = 5\n", ["pretraining: no key 'batches'", "'batch'"]),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_accepted(text: str, said: list[str], tmp_path: Path) -> None:

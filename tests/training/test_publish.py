@@ -14,7 +14,7 @@ from service.training.meta_train import Trained
 from service.training.options import TrainOptions
 from service.training.publish import STEP_SEARCH_EPISODES, evaluation_rows, publish, with_honest_steps
 from tests.tiny import tiny_model
-from tests.training.runs import PER_CLASS, assert_same, tiny_data, tiny_options, train
+from tests.training.runs import PER_CLASS, SHIPPED_KIND, assert_same, loaded_data, tiny_data, tiny_options, train
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,28 @@ def test_the_manifest_says_where_the_weights_came_from(trained: Trained, publish
     assert TrainOptions.model_validate(training.config) == tiny_options()
     assert training.classes == {"train": 8, "validation": 8, "test": 8}
     assert training.validation_classes == tiny_data()["validation"].names
+    assert training.test_classes == tiny_data()["test"].names
     assert (training.meta_steps, training.best_step, training.threads) == (9, trained.best.step, 1)
     assert "arXiv" in training.paper
+
+
+def test_the_manifest_names_training_classes_as_they_came_and_counts_their_turned_and_mirrored_copies(tmp_path: Path) -> None:
+    options = tiny_options(**SHIPPED_KIND)
+    trained = train(options, tmp_path / "run", data=loaded_data())
+    assert trained is not None
+    training = read(publish(options, trained, loaded_data(), tmp_path / "store")).manifest.training
+    assert training.classes["train"] == 80
+    assert training.train_classes == tuple(f"glyph-0-{index:04d}" for index in range(10))
+
+
+def test_the_manifest_tells_pretraining_from_meta_training(tmp_path: Path) -> None:
+    options = tiny_options(pretraining={"steps": 2, "batch": 4})
+    trained = train(options, tmp_path / "run")
+    assert trained is not None
+    folder = publish(options, trained, tiny_data(), tmp_path / "store")
+    training = read(folder).manifest.training
+    assert (training.pretraining_steps, training.meta_steps) == (2, 9)
+    assert "Trained to tell all training classes apart for 2 batches. Meta-trained" in (folder / "CARD.md").read_text(encoding="utf-8")
 
 
 def test_the_evaluation_table_holds_what_judging_again_gives(trained: Trained, published: Path) -> None:

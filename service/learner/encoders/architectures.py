@@ -8,8 +8,19 @@ from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Encoder
 from service.learner.encoders.mlp import Mlp
 from service.learner.encoders.residual import Residual
+from service.learner.encoders.resnet12 import ResNet12
+from service.learner.encoders.torchvision_network import TorchvisionNetwork
 
-ARCHITECTURES: Mapping[str, type[Conv4] | type[Mlp] | type[Residual]] = {"conv4": Conv4, "mlp": Mlp, "residual": Residual}
+Architecture = type[Conv4] | type[Mlp] | type[Residual] | type[ResNet12] | type[TorchvisionNetwork]
+
+# After a colon, a kind names one network of its family: `torchvision:resnet18`.
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "conv4": Conv4,
+    "mlp": Mlp,
+    "residual": Residual,
+    "resnet12": ResNet12,
+    "torchvision": TorchvisionNetwork,
+}
 
 
 def build(kind: str, options: Mapping[str, Any]) -> Encoder:
@@ -18,10 +29,12 @@ def build(kind: str, options: Mapping[str, Any]) -> Encoder:
     Raises:
         ValueError: unknown kind, unknown option, or options that cannot be built; says what is accepted.
     """
-    if kind not in ARCHITECTURES:
-        raise ValueError(f"expected an encoder kind among {sorted(ARCHITECTURES)}, got {kind!r}")
-    architecture = ARCHITECTURES[kind]
-    accepted = [field.name for field in dataclasses.fields(architecture)]
+    family, colon, network = kind.partition(":")
+    if family not in ARCHITECTURES or bool(colon) != (family == "torchvision"):
+        known = [each if each != "torchvision" else "torchvision:<network>" for each in sorted(ARCHITECTURES)]
+        raise ValueError(f"expected an encoder kind among {known}, got {kind!r}")
+    architecture = ARCHITECTURES[family]
+    accepted = [field.name for field in dataclasses.fields(architecture) if field.name != "network"]
     unknown = sorted(set(options) - set(accepted))
     if unknown:
         raise ValueError(f"encoder {kind!r} has no option {', '.join(unknown)}; expected among {accepted}")
@@ -30,6 +43,8 @@ def build(kind: str, options: Mapping[str, Any]) -> Encoder:
             raise ValueError(f"encoder {kind!r}: expected {name} to be {_described(accepts)}, got {options[name]!r}")
     # JSON and TOML have lists; an encoder is a value, so it holds tuples.
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    if network:
+        values["network"] = network
     try:
         return architecture(**values)
     except TypeError as error:
@@ -41,7 +56,9 @@ def _accepted(value: object, accepts: Any) -> bool:
     if get_origin(accepts) is tuple:
         return isinstance(value, list | tuple) and all(_accepted(each, get_args(accepts)[0]) for each in value)
     choices = get_args(accepts) or (accepts,)
-    return value in choices if get_origin(accepts) is Literal else isinstance(value, choices) and not isinstance(value, bool)
+    return (
+        value in choices if get_origin(accepts) is Literal else isinstance(value, choices) and isinstance(value, bool) == (bool in choices)
+    )
 
 
 def _described(accepts: Any) -> str:
@@ -56,4 +73,6 @@ def describe(encoder: Encoder) -> dict[str, Any]:
     """Give the kind and options that `build` takes back."""
     kind = next(kind for kind, architecture in ARCHITECTURES.items() if isinstance(encoder, architecture))
     options = dataclasses.asdict(encoder)  # type: ignore[call-overload]
+    if isinstance(encoder, TorchvisionNetwork):
+        kind = f"{kind}:{options.pop('network')}"
     return {"kind": kind, **{name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}}

@@ -103,6 +103,12 @@ def activate(kind: Activation, values: Tensor) -> Tensor:
     return F.relu(values, inplace=True) if kind == "relu" else F.softplus(values, beta=4)
 
 
+def fresh_convolution(layer: str, sizes: tuple[int, int, int], norm: Norm, generator: torch.Generator) -> dict[str, Tensor]:
+    """Draw a square convolution of (inputs, outputs, side) with its norm; it needs no bias, since the norm has one."""
+    inputs, outputs, side = sizes
+    return {f"{layer}conv.weight": he_normal((outputs, inputs, side, side), generator), **initial_norm(norm, layer, outputs)}
+
+
 def he_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     """Draw weights [out, in, ...] for a rectifier (He et al. 2015, arXiv:1502.01852)."""
     fan_in = torch.Size(shape[1:]).numel()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from service.learner.encoders.encoder import Norm, Normalise, as_shares, he_normal, initial_norm, normalised
+from service.learner.encoders.encoder import Norm, Normalise, as_shares, fresh_convolution, he_normal, normalised
 from service.learner.parameters import Params
 
 STEM = "encoder.stem."
@@ -27,6 +27,7 @@ class Residual:
         widths: channels of every block; the stem has those of the first. Every block after the first halves the picture.
         norm: `batch` (frozen when serving, for scope `head` only), `group` or `task` (any scope).
         projection: length of the embedding, by a learned linear map.
+        unit: embeddings are scaled to the length √projection, so that their distances tell angles.
     """
 
     channels: int = 1
@@ -35,6 +36,7 @@ class Residual:
     norm: Norm = "batch"
     groups: int = 8
     projection: int = 256
+    unit: bool = False
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built; raises ValueError."""
@@ -77,12 +79,12 @@ class Residual:
         return (STEM, *self._blocks, PROJECTION)
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
-        params = self._drawn(STEM, self.channels, self.widths[0], 3, generator)
+        params = fresh_convolution(STEM, (self.channels, self.widths[0], 3), self.norm, generator)
         for block, (inputs, outputs) in zip(self._blocks, pairwise((self.widths[0], *self.widths)), strict=True):
-            params |= self._drawn(f"{block}first.", inputs, outputs, 3, generator)
-            params |= self._drawn(f"{block}second.", outputs, outputs, 3, generator)
+            params |= fresh_convolution(f"{block}first.", (inputs, outputs, 3), self.norm, generator)
+            params |= fresh_convolution(f"{block}second.", (outputs, outputs, 3), self.norm, generator)
             if block != self._blocks[0]:
-                params |= self._drawn(f"{block}shortcut.", inputs, outputs, 1, generator)
+                params |= fresh_convolution(f"{block}shortcut.", (inputs, outputs, 1), self.norm, generator)
         flattened = self.widths[-1] * self._last_side**2
         params[f"{PROJECTION}weight"] = he_normal((self.projection, flattened), generator)
         return params
@@ -93,7 +95,8 @@ class Residual:
         values = F.relu(self._convolved(STEM, params, values, normalise, stride=2), inplace=True)
         for block in self._blocks:
             values = self._block(block, params, values, normalise)
-        return F.linear(values.flatten(1), params[f"{PROJECTION}weight"])
+        values = F.linear(values.flatten(1), params[f"{PROJECTION}weight"])
+        return F.normalize(values, dim=1) * self.projection**0.5 if self.unit else values
 
     def _block(self, block: str, params: Params, values: Tensor, normalise: Normalise) -> Tensor:
         stride = 1 if block == self._blocks[0] else 2
@@ -106,7 +109,3 @@ class Residual:
         weight, bias = params[f"{layer}conv.weight"], params.get(f"{layer}conv.bias")
         values = F.conv2d(values, weight, bias, stride=stride, padding=weight.shape[-1] // 2)
         return normalised(self.norm, layer, params, values, normalise=normalise, groups=self.groups)
-
-    def _drawn(self, layer: str, inputs: int, outputs: int, side: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draw a convolution with its norm; it needs no bias, since the norm has one."""
-        return {f"{layer}conv.weight": he_normal((outputs, inputs, side, side), generator), **initial_norm(self.norm, layer, outputs)}

@@ -1,7 +1,8 @@
 """Images in class folders, in a directory or a zip: `…/<class>/<image>` at any depth, ragged class sizes."""
 
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import Collection, Iterator
+from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
@@ -17,19 +18,30 @@ MAX_ZIP_BYTES = 8 * 2**30
 MAX_ZIP_MEMBERS = 10_000_000
 
 
-def class_folders(path: Path, preprocessing: Preprocessing, *, at_least: int = 1) -> ClassInputs:
+def class_folders(
+    path: Path,
+    preprocessing: Preprocessing,
+    *,
+    at_least: int = 1,
+    only: Collection[str] | None = None,
+    leave_out: Collection[PurePosixPath] = (),
+) -> ClassInputs:
     """Load every image as uint8 [N, channels, size, size], grouped by class; classes in sorted order.
 
     Args:
         path: a directory or a zip.
         preprocessing: what turns a decoded image into the encoder's input.
         at_least: images that every class must have.
+        only: the classes to load; all when None.
+        leave_out: images not to load, by their paths inside.
 
     Raises:
         BadDataError: the path is missing or empty, an image is damaged or blank, a class has too few images.
     """
     groups: dict[str, list[Tensor]] = defaultdict(list)
-    for member in _members(path):
+    for member in members(path, leave_out):
+        if only is not None and member.label not in only:
+            continue
         groups[member.label].append(_load(path, member, preprocessing))
     if not groups:
         raise BadDataError(f"{path}: expected images in class folders (<class>/<image>), found none")
@@ -41,6 +53,19 @@ def class_folders(path: Path, preprocessing: Preprocessing, *, at_least: int = 1
             f" ({len(too_few)} classes have too few); add images or remove these folders"
         )
     return ClassInputs.of([(label, torch.stack(groups[label])) for label in sorted(groups)])
+
+
+def members(path: Path, leave_out: Collection[PurePosixPath] = ()) -> Iterator[Member]:
+    """Give every image file of a folder or zip with its class, in order, but those to leave out; classes keep their names all the same.
+
+    Raises:
+        BadDataError: nothing there, not a zip, an image outside any class folder, or nothing there of what is to be left out.
+    """
+    found = _members(path)
+    unknown = set(leave_out) - {member.path for member in found}
+    if unknown:
+        raise BadDataError(f"{path}: expected the images that are to be left out, found no {min(unknown)}; correct `leave_out`")
+    return (member for member in found if member.path not in leave_out)
 
 
 def _members(path: Path) -> list[Member]:

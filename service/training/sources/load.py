@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from service.errors import BadConfigError
+from service.errors import BadConfigError, BadDataError
 from service.inputs.preprocessing import Preprocessing
 from service.learner.episodes import ClassInputs
 from service.training.options import FolderData, GlyphData, OmniglotData
 from service.training.sources.class_folders import class_folders
 from service.training.sources.glyphs import glyphs
 from service.training.sources.omniglot import omniglot
+from service.training.sources.split_file import read_split, spread
 
 GLYPH_SEEDS = {"train": 0, "validation": 1, "test": 2}
 GLYPH_HELD_OUT_CLASSES = 150
@@ -46,16 +47,16 @@ def _parts(
     if isinstance(data, GlyphData):
         sizes = {"train": data.classes, "validation": GLYPH_HELD_OUT_CLASSES, "test": GLYPH_HELD_OUT_CLASSES}
         return {part: glyphs(sizes[part], data.drawings, preprocessing, seed=seed) for part, seed in GLYPH_SEEDS.items()}
-    return _folder_parts(data, preprocessing)
+    return _folder_parts(data, preprocessing, data_root or Path())
 
 
-def _folder_parts(data: FolderData, preprocessing: Preprocessing) -> dict[str, ClassInputs]:
-    classes = class_folders(data.path, preprocessing, at_least=2)
-    test, validation = (max(2, round(len(classes) * share)) for share in (data.test_share, data.validation_share))
-    train = len(classes) - test - validation
-    if train < 2:
-        raise BadConfigError(f"{data.path}: expected at least 6 classes to split into train, validation and test, got {len(classes)}")
-    # Spread over the sorted names, because neighbours in an alphabet look alike.
-    order = sorted(range(len(classes)), key=lambda index: (index * 0.618034) % 1)
-    chosen = {"train": order[:train], "validation": order[train : train + validation], "test": order[train + validation :]}
-    return {part: classes.only(sorted(indices)) for part, indices in chosen.items()}
+def _folder_parts(data: FolderData, preprocessing: Preprocessing, root: Path) -> dict[str, ClassInputs]:
+    split = None if data.split is None else read_split(root / data.split)
+    only = None if split is None else split.classes()
+    classes = class_folders(root / data.path, preprocessing, at_least=2, only=only, leave_out=data.leave_out)
+    split = split or spread(classes.names, validation_share=data.validation_share, test_share=data.test_share)
+    places = {name: index for index, name in enumerate(classes.names)}
+    absent = sorted(split.classes() - set(places))
+    if absent:
+        raise BadDataError(f"{root / data.path}: expected images of every class of {data.split}, found none of {', '.join(absent)}")
+    return {part: classes.only([places[name] for name in names]) for part, names in split.parts().items()}

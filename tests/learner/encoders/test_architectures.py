@@ -7,12 +7,17 @@ from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Encoder
 from service.learner.encoders.mlp import Mlp
 from service.learner.encoders.residual import Residual
+from service.learner.encoders.resnet12 import ResNet12
+from service.learner.encoders.torchvision_network import TorchvisionNetwork
 
 ENCODERS = [
     Conv4(width=32, norm="group", projection=64, channels=3),
     Conv4(),
     Mlp(inputs=5, layers=3, activation="softplus"),
     Residual(widths=(8, 16), size=32, projection=12),
+    Residual(widths=(8, 16), unit=True),
+    ResNet12(widths=(4, 8, 12, 16), norm="group", groups=4),
+    TorchvisionNetwork("resnet18", size=32, unit=True),
 ]
 
 
@@ -25,7 +30,12 @@ def test_what_describes_an_encoder_builds_it_again(encoder: Encoder) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "says"),
     [
-        ("resnet99", {}, r"kind among \['conv4', 'mlp', 'residual'\], got 'resnet99'"),
+        ("resnet99", {}, r"kind among \['conv4', 'mlp', 'residual', 'resnet12', 'torchvision:<network>'\], got 'resnet99'"),
+        ("torchvision", {}, "kind among .*'torchvision:<network>'.*, got 'torchvision'"),
+        ("conv4:64", {}, "kind among .*, got 'conv4:64'"),
+        ("torchvision:resnet19", {}, "among those of torchvision.models"),
+        ("torchvision:resnet18", {"network": "resnet50"}, r"no option network; expected among \['channels'"),
+        ("resnet12", {"widths": [64, 160]}, "four positive widths"),
         ("conv4", {"widht": 64}, "no option widht; expected among .*'width'"),
         ("conv4", {"norm": "layer"}, "norm to be one of 'batch', 'group', 'task', 'none', got 'layer'"),
         ("conv4", {"downsample": "max"}, "downsample to be one of 'stride', 'pool', got 'max'"),
@@ -40,6 +50,7 @@ def test_what_describes_an_encoder_builds_it_again(encoder: Encoder) -> None:
         ("residual", {"norm": "none"}, "expected norm `batch`, `group` or `task`"),
         ("residual", {"norm": "group", "widths": [64, 100]}, "8 groups divide"),
         ("residual", {"projection": 0}, "positive projection"),
+        ("residual", {"unit": 1}, "unit to be bool, got 1"),
         ("mlp", {}, "cannot be built: .*'inputs'"),
     ],
 )

@@ -51,6 +51,13 @@ def test_it_is_the_network_that_torchs_own_modules_make(options: dict[str, Any],
     torch.testing.assert_close(got, reference(encoder, params, images), atol=1e-4, rtol=1e-4)
 
 
+def test_unit_embeddings_point_the_same_way_and_have_one_length(generator: torch.Generator) -> None:
+    free, unit = (Residual(widths=(4, 8), projection=9, unit=unit) for unit in (False, True))
+    params, images = free.initial(generator), torch.rand(5, 1, 28, 28, generator=generator)
+    one, other = (encoder(params, images, episode_statistics) for encoder in (free, unit))
+    torch.testing.assert_close(other, 3 * one / one.norm(dim=1, keepdim=True))
+
+
 def test_bytes_count_as_shares_of_255(generator: torch.Generator) -> None:
     encoder = Residual(widths=(4, 8))
     params = encoder.initial(generator)

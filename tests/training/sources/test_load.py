@@ -1,4 +1,5 @@
-from pathlib import Path
+import json
+from pathlib import Path, PurePosixPath
 
 import pytest
 import torch
@@ -78,8 +79,44 @@ def test_a_folder_of_too_few_classes_or_images_is_refused_by_its_path(folder: Pa
     for index in range(5, 10):
         for path in (folder / f"class{index}").iterdir():
             path.unlink()
-    with pytest.raises(BadConfigError, match=f"{folder}: expected at least 6 classes .* got 5"):
+    with pytest.raises(BadDataError, match=r"expected at least 6 classes .* got 5"):
         load_data(FolderData(source="folder", path=folder), SMALL, data_root=None)
+
+
+def test_a_folder_is_split_as_a_file_says_both_below_the_data_root(folder: Path) -> None:
+    parts = {"train": ["class5", "class1"], "val": ["class0", "class9"], "test": ["class2", "class3"]}
+    (folder.parent / "splits.json").write_text(json.dumps(parts), encoding="utf-8")
+    loaded = load_data(FolderData(source="folder", path=Path("images"), split=Path("splits.json")), SMALL, data_root=folder.parent)
+    assert [loaded[part].names for part in ("train", "validation", "test")] == [tuple(names) for names in parts.values()]
+
+
+def test_only_classes_that_a_split_file_names_need_enough_images(folder: Path) -> None:
+    parts = {"train": ["class5", "class1"], "val": ["class0", "class9"], "test": ["class2", "class3"]}
+    (folder.parent / "splits.json").write_text(json.dumps(parts), encoding="utf-8")
+    data = FolderData(source="folder", path=folder, split=folder.parent / "splits.json")
+    (folder / "class7" / "2.png").unlink()
+    load_data(data, SMALL, data_root=None)
+    (folder / "class5" / "2.png").unlink()
+    with pytest.raises(BadDataError, match="expected at least 2 images of every class, got 1 of 'class5'"):
+        load_data(data, SMALL, data_root=None)
+
+
+def test_a_class_of_the_split_file_that_is_not_there_is_named(folder: Path) -> None:
+    parts = {"train": ["class5", "class1"], "val": ["class0", "class9"], "test": ["class2", "hammer"]}
+    (folder.parent / "splits.json").write_text(json.dumps(parts), encoding="utf-8")
+    with pytest.raises(BadDataError, match=rf"{folder}: expected images of every class of .*splits.json, found none of hammer"):
+        load_data(FolderData(source="folder", path=folder, split=folder.parent / "splits.json"), SMALL, data_root=None)
+
+
+def test_images_to_leave_out_are_not_read(folder: Path) -> None:
+    (folder / "class3" / "3.png").write_bytes(b"damaged")
+    with pytest.raises(BadDataError, match=r"3\.png"):
+        load_data(FolderData(source="folder", path=folder), SMALL, data_root=None)
+    parts = load_data(FolderData(source="folder", path=folder, leave_out=(PurePosixPath("class3/3.png"),)), SMALL, data_root=None)
+    assert sum(len(classes.inputs) for classes in parts.values()) == 20
+    (folder / "class3" / "3.png").unlink()
+    with pytest.raises(BadDataError, match=r"found no class3/3\.png; correct `leave_out`"):
+        load_data(FolderData(source="folder", path=folder, leave_out=(PurePosixPath("class3/3.png"),)), SMALL, data_root=None)
 
 
 def test_omniglot_needs_to_be_told_where_it_lies() -> None:
