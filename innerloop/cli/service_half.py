@@ -15,8 +15,9 @@ _HELP = {
     "train": "Meta-train a meta-model as a TOML file says.",
     "evaluate": "Measure a meta-model on episodes of unseen classes.",
     "models": "List the meta-models of a model store.",
+    "search": "Look for a better configuration to meta-train by.",
 }
-_NEEDS_TRAINER = ("train", "evaluate")
+_NEEDS_TRAINER = ("train", "evaluate", "search")
 
 
 class ServiceCommand(TyperCommand):
