@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from service.learner.parameters import Params
+
 # A cell whose queries are all answered rightly would be fitted best by a temperature of nothing.
-LOWEST, HIGHEST = 0.2, 5.0
+LOWEST, HIGHEST = 0.2, 20.0
 HALVINGS = 30
 
 
@@ -63,6 +65,11 @@ class Calibration:
             return abs(math.log(cell.way / way)) + abs(math.log(cell.shot / shot)) + abs(math.log((1 + cell.steps) / (1 + steps)))
 
         return min(self.cells, key=distance).temperature
+
+
+def cooled(params: Params, temperature: float) -> dict[str, Tensor]:
+    """Give adapted parameters whose head has logits that are already divided by the temperature."""
+    return {name: value / temperature if name in ("head.weight", "head.bias") else value for name, value in params.items()}
 
 
 @torch.no_grad()

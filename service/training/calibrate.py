@@ -17,7 +17,7 @@ def calibrate(model: MetaModel, classes: ClassInputs, options: TrainOptions) -> 
     """Fit a temperature for each way and shot that the classes allow, and each count of inner steps; None where they allow none."""
     how, queries = options.calibration, options.validation.queries
     most = min(map(classes.size, range(len(classes)))) - queries
-    ways = [way for way in how.ways if way <= len(classes) and model.recipe.way in (None, way)]
+    ways = [way for way in (how.ways if model.recipe.way is None else (model.recipe.way,)) if way <= len(classes)]
     shapes = [EpisodeShape(way, (shot, shot), queries) for way, shot in product(ways, how.shots) if shot <= most]
     prepared = pool(model, classes)
     cells = [

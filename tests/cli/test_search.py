@@ -50,7 +50,7 @@ def test_one_that_runs_out_of_time_says_how_to_go_on(command: Command, config: P
     ],
 )
 def test_what_cannot_be_searched_is_one_line_and_status_1(old: str, new: str, said: str, command: Command, tmp_path: Path) -> None:
-    config = written(tmp_path, CONFIG.replace('"glyphs"', '"glyphs"\nclasses = 10\ndrawings = 4').replace(old, new))
+    config = written(tmp_path, CONFIG.replace(old, new))
     result = command("search", config, "--run", tmp_path / "run")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1), result.output
     assert said in result.stderr

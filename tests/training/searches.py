@@ -11,6 +11,8 @@ threads = 1
 
 [data]
 source = "glyphs"
+classes = 10
+drawings = 5
 rotations = false
 
 [preprocessing]
