@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from service.inputs.preprocessing import Preprocessing
 from service.inputs.specification import ImageInput, InputSpecification, VectorInput
+from service.learner.calibration import Calibration
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Encoder
 from service.learner.encoders.mlp import Mlp
@@ -16,7 +17,7 @@ from service.learner.meta_model import MetaModel, initial_params
 from service.learner.recipe import Recipe
 from service.learner.statistics import measure
 from service.registry.manifest import EvaluationRow, Training
-from service.registry.write import write
+from service.registry.write import Findings, write
 
 HEAD_RECIPE = Recipe(rates="per_layer", learn_rates=True, step_size=5.0, steps_default=3, steps_max=10)
 
@@ -29,7 +30,7 @@ def tiny_model(encoder: Encoder | None = None, recipe: Recipe = HEAD_RECIPE, *, 
     return MetaModel(encoder, recipe, params, measure(encoder, params, torch.rand(64, *encoder.input_shape, generator=generator)))
 
 
-def write_tiny(store: Path, name: str = "tiny", model: MetaModel | None = None) -> Path:
+def write_tiny(store: Path, name: str = "tiny", model: MetaModel | None = None, *, calibration: Calibration | None = None) -> Path:
     """Put a tiny meta-model into a store, with a made-up evaluation row for its scope."""
     model = model or tiny_model()
     takes: InputSpecification = VectorInput(model.encoder.inputs) if isinstance(model.encoder, Mlp) else ImageInput(Preprocessing())
@@ -40,7 +41,7 @@ def write_tiny(store: Path, name: str = "tiny", model: MetaModel | None = None) 
         data="test", way=5, shot=1, scope=model.recipe.scope, steps=model.recipe.steps_default, accuracy=0.5, ci95=0.1, episodes=2,
         queries_per_class=1,
     )  # fmt: skip
-    return write(store, name, model, takes=takes, training=training, evaluation=[row])
+    return write(store, name, model, takes=takes, training=training, findings=Findings([row], calibration))
 
 
 def drawing(shape: str, *, size: int = 48, width: int = 3, shift: int = 0) -> Image.Image:

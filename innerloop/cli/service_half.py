@@ -14,9 +14,11 @@ _HELP = {
     "serve": "Serve the meta-models of a model store over HTTP.",
     "train": "Meta-train a meta-model as a TOML file says.",
     "evaluate": "Measure a meta-model on episodes of unseen classes.",
+    "calibrate": "Calibrate the scores of a meta-model without training it.",
     "models": "List the meta-models of a model store.",
+    "search": "Look for a better configuration to meta-train by.",
 }
-_NEEDS_TRAINER = ("train", "evaluate")
+_NEEDS_TRAINER = ("train", "calibrate", "evaluate", "search")
 
 
 class ServiceCommand(TyperCommand):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +17,14 @@ from service.learner.episodes import ClassInputs, EpisodeShape
 from service.registry.read import Stored, find
 from service.training.evaluate import Judged, pool
 from service.training.evaluate import evaluate as judge
+from service.training.evaluation_report import measure, write_report
+from service.training.measure import Judging
+from service.training.measure import shapes as everything
 from service.training.options import FolderData, GlyphData, OmniglotData
 from service.training.sources.class_folders import class_folders
 from service.training.sources.load import load_data
+
+EPISODES, REPORT_EPISODES = 10_000, 400
 
 
 @plain_errors
@@ -28,7 +33,7 @@ def evaluate(
     way: Annotated[list[int] | None, typer.Option(help="Classes in an episode; repeat for more. [default: 5, 20]")] = None,
     shot: Annotated[list[int] | None, typer.Option(help="Examples of each class; repeat for more. [default: 1, 5]")] = None,
     steps: Annotated[int | None, typer.Option(help="Inner steps; the meta-model's default when absent.")] = None,
-    episodes: Annotated[int, typer.Option(min=2, help="Episodes of each cell.")] = 10_000,
+    episodes: Annotated[int | None, typer.Option(min=2, help="Episodes of each cell. [default: 10000; 400 in a report]")] = None,
     queries: Annotated[int, typer.Option(min=1, help="Queries of each class.")] = 5,
     seed: Annotated[int, typer.Option(help="Names the episodes.")] = 1,
     rotations: Annotated[bool, typer.Option("--rotations", help="Classes turned by 90, 180 and 270 degrees count too.")] = False,
@@ -37,6 +42,7 @@ def evaluate(
     data_root: Annotated[Path | None, typer.Option(envvar="INNERLOOP_DATA_ROOT", help="Folder that holds the data sets.")] = None,
     model_store: Annotated[Path, typer.Option(envvar="INNERLOOP_MODEL_STORE", help="Folder of meta-models.")] = Path("model_store"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write a report into this folder: ways up to 100, uneven shots, every step.")] = None,
 ) -> None:
     """Measure MODEL on episodes of unseen classes: mean accuracy ± 95 % confidence interval, every query judged alone."""
     stored = find(model_store, model)
@@ -45,9 +51,16 @@ def evaluate(
     steps = stored.manifest.recipe.steps_default if steps is None else steps
     if not 0 <= steps <= stored.manifest.recipe.steps_max:
         raise StepsOutOfRangeError(f"expected 0 to {stored.manifest.recipe.steps_max} inner steps, got {steps}")
-    shapes = [
-        EpisodeShape(each, (count, count), queries, group=each if within else 0) for each in way or (5, 20) for count in shot or (1, 5)
-    ]
+    if report is not None and not way and not shot:
+        shapes = everything(classes, stored.manifest.recipe, queries=queries)
+    else:
+        shapes = [EpisodeShape(each, (count, count), queries) for each in way or (5, 20) for count in shot or (1, 5)]
+    shapes = [replace(shape, group=shape.way) for shape in shapes] if within else shapes
+    if report is not None:
+        how = Judging(episodes or REPORT_EPISODES, queries, seed)
+        _report(stored, classes, shapes, how, steps=steps, data=_said(data, rotations=rotations, within=within), folder=report)
+        return
+    episodes = episodes or EPISODES
     results = _judged(stored, classes, shapes, steps=steps, episodes=episodes, seed=seed)
     if as_json:
         rows = [
@@ -65,10 +78,23 @@ def evaluate(
     Console().print(table)
 
 
+def _report(stored: Stored, classes: ClassInputs, shapes: list[EpisodeShape], how: Judging, *, steps: int, data: str, folder: Path) -> None:
+    try:
+        measured = measure(stored, classes, shapes, how, steps=steps, data=data)
+    except ValueError as error:
+        raise BadDataError(str(error)) from error
+    for path in write_report(measured, folder):
+        Console().print(f"written to {path}", soft_wrap=True)
+
+
+def _said(data: str, *, rotations: bool, within: bool) -> str:
+    return f"{data}{', turned classes among them' if rotations else ''}{', within one parent folder' if within else ''}"
+
+
 def _judged(
     stored: Stored, classes: ClassInputs, shapes: list[EpisodeShape], *, steps: int, episodes: int, seed: int
 ) -> Iterator[tuple[EpisodeShape, Judged]]:
-    prepared = pool(stored.model, classes)
+    prepared = pool(stored.model, classes, stored.manifest.calibration)
     for shape in shapes:
         try:
             seen = prepared.within(shape.group) if shape.group else prepared

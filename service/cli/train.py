@@ -1,14 +1,12 @@
 """`innerloop train`: meta-train by a configuration and put the result in the model store."""
 
-import signal
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from service.cli.stopping import interrupted
 from service.cli.terminal import plain_errors
 from service.training.checkpoint import FILENAME
 from service.training.meta_train import meta_train
@@ -35,7 +33,7 @@ def train(
     data = load_data(options.data, options.preprocessing, data_root=data_root, download=download)
     console.print(", ".join(f"{len(classes)} {part} classes ({len(classes.inputs):,} images)" for part, classes in data.items()))
     with ProgressReport(run, meta_steps=options.steps) as reporter:
-        trained = meta_train(options, data, run, reporter=reporter, resume=resume, should_stop=_interrupted())
+        trained = meta_train(options, data, run, reporter=reporter, resume=resume, should_stop=interrupted())
     if trained is None or not trained.finished:
         console.print(f"stopped; {run / FILENAME} continues with --resume")
         raise typer.Exit(130)
@@ -43,11 +41,3 @@ def train(
     folder = publish(options, trained, data, model_store)
     console.print((folder / "CARD.md").read_text(encoding="utf-8"), markup=False, highlight=False)
     console.print(f"written to {folder}")
-
-
-def _interrupted() -> Callable[[], bool]:
-    """Turn Ctrl-C and SIGTERM into a question that the training loop asks between meta-steps."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return stop.is_set

@@ -32,11 +32,12 @@ def card(manifest: Manifest) -> str:
             "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
             *map(_row, manifest.evaluation),
             "",
+            *_calibration(manifest),
             "## Limits",
             "",
             "Choosing and stopping used the validation classes only, which are listed in manifest.json. It is a classifier of"
             " the kind of input it was trained on: it always answers with one of the session's labels, also for an input that is"
-            " none of them, and no calibration step was applied to its scores.",
+            f" none of them{'' if manifest.calibration else ', and no calibration step was applied to its scores'}.",
             "",
         ]
     )
@@ -45,6 +46,27 @@ def card(manifest: Manifest) -> str:
 def _pretrained(manifest: Manifest) -> str:
     steps = manifest.training.pretraining_steps
     return f"Trained to tell all training classes apart for {steps:,} batches. " if steps else ""
+
+
+def _calibration(manifest: Manifest) -> list[str]:
+    """Show the temperatures at the default steps; the manifest has those of other counts."""
+    if manifest.calibration is None:
+        return []
+    cells = [cell for cell in manifest.calibration.cells if cell.steps == manifest.recipe.steps_default]
+    ways, shots = sorted({cell.way for cell in cells}), sorted({cell.shot for cell in cells})
+    found = {(cell.way, cell.shot): f"{cell.temperature:.2f}" for cell in cells}
+    return [
+        "## Calibration",
+        "",
+        f"Logits are divided by a temperature before they become scores, fitted on {manifest.calibration.data}, at least"
+        f" {manifest.calibration.queries:,} answers each; a session takes that of the nearest cell. The calibration errors above are"
+        f" those of the calibrated scores. At {manifest.recipe.steps_default} inner steps:",
+        "",
+        f"| way | {' | '.join(f'{shot} shot' for shot in shots)} |",
+        f"| ---: |{' ---: |' * len(shots)}",
+        *(f"| {way} | {' | '.join(found.get((way, shot), '') for shot in shots)} |" for way in ways),
+        "",
+    ]
 
 
 def _takes(manifest: Manifest) -> str:

@@ -1,12 +1,14 @@
 """manifest.json: everything about a meta-model but its numbers. The format is specified in model_store/README.md."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.inputs.specification import ImageInput, VectorInput
+from service.learner.calibration import Calibration
 from service.learner.recipe import Recipe, Scope
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -73,9 +75,14 @@ class Manifest(Entry):
     input: Annotated[ImageInput | VectorInput, Field(discriminator="kind")]
     training: Training
     evaluation: tuple[EvaluationRow, ...]
+    calibration: Calibration | None = None
     weights: Weights
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
         """The scopes with an evaluation row: the only ones that a caller may ask for."""
         return tuple(dict.fromkeys(row.scope for row in self.evaluation))
+
+    def temperature(self, shots: Sequence[int], steps: int) -> float:
+        """Give what logits are divided by before they become scores (see `Calibration.temperature`); 1 without a calibration."""
+        return 1.0 if self.calibration is None else self.calibration.temperature(shots, steps)

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from safetensors.torch import save
 
 from service.errors import RegistryError
 from service.inputs.specification import InputSpecification
+from service.learner.calibration import Calibration
 from service.learner.encoders.architectures import describe
 from service.learner.meta_model import MetaModel
 from service.registry.card import card
@@ -19,9 +21,15 @@ from service.registry.manifest import NAME, EvaluationRow, Manifest, Training, W
 from service.registry.read import STATISTICS, versions
 
 
-def write(
-    store: Path, name: str, model: MetaModel, *, takes: InputSpecification, training: Training, evaluation: Sequence[EvaluationRow]
-) -> Path:
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What was found out about a meta-model: how good it is, and how its scores are calibrated."""
+
+    evaluation: Sequence[EvaluationRow]
+    calibration: Calibration | None = None
+
+
+def write(store: Path, name: str, model: MetaModel, *, takes: InputSpecification, training: Training, findings: Findings) -> Path:
     """Write the next version of a meta-model and give its folder: manifest.json, weights.safetensors, CARD.md.
 
     The folder appears by one rename, after everything in it has reached the disk.
@@ -41,7 +49,8 @@ def write(
         recipe=model.recipe,
         input=takes,
         training=training,
-        evaluation=tuple(evaluation),
+        evaluation=tuple(findings.evaluation),
+        calibration=findings.calibration,
         weights=Weights(sha256=hashlib.sha256(weights).hexdigest(), bytes=len(weights)),
     )
     files = {

@@ -43,12 +43,16 @@ class AdaptTask:
 
 @dataclass(frozen=True, slots=True)
 class PredictTask:
-    """Queries [M, ...] for one session's adapted parameters, named by their digest; the `top` likeliest classes of each are wanted."""
+    """Queries [M, ...] for one session's adapted parameters, named by their digest; the `top` likeliest classes of each are wanted.
+
+    The logits are divided by `temperature` before they become scores.
+    """
 
     params: Params
     digest: str
     queries: Tensor
     top: int
+    temperature: float = 1.0
 
     def items(self, recipe: Recipe) -> int:  # noqa: ARG002 - as for adapting
         """Give how many inputs pass the encoder."""
@@ -122,7 +126,7 @@ class Engine:
         return replace(support, inputs=support.inputs.to(self._device), labels=support.labels.to(self._device))
 
     def _rank(self, model: MetaModel, asked: Sequence[tuple[PredictTask, Tensor]]) -> list[Ranked | UnusableVectorError]:
-        wanted = [Asked(embedded, len(task.params["head.bias"]), task.top) for task, embedded in asked]
+        wanted = [Asked(embedded, len(task.params["head.bias"]), task.top, task.temperature) for task, embedded in asked]
         return rank(wanted, self._heads(model, [task for task, _ in asked]), heads.scale(model.params))
 
     def _heads(self, model: MetaModel, tasks: Sequence[PredictTask]) -> Tensor:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Literal
 
 from service.errors import DeadlineError
+from service.learner.calibration import cooled
 from service.runtime.caller import Caller
 from service.runtime.catalog import Served
 from service.runtime.description import Description, described
@@ -104,4 +105,5 @@ class Exporter:
 
 def _onnx_file(graph: bytes, served: Served, packed: bytes, description: Description) -> bytes:
     weights = unpack_weights(packed, weights_digest=description.weights_digest)
-    return write_onnx_file(graph, {**served.model.params, **weights}, description)
+    temperature = served.manifest.temperature(description.shots, description.steps)
+    return write_onnx_file(graph, {**served.model.params, **cooled(weights, temperature)}, description)

@@ -13,11 +13,15 @@ from service.learner import heads
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Embedded queries [M, D] for a head of `way` classes, of which the `top` likeliest are wanted."""
+    """Embedded queries [M, D] for a head of `way` classes, of which the `top` likeliest are wanted.
+
+    The logits are divided by `temperature` before they become scores.
+    """
 
     queries: Tensor
     way: int
     top: int
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,8 @@ class Ranked:
 def rank(asked: Sequence[Asked], rows: Tensor, factor: Tensor) -> list[Ranked | UnusableVectorError]:
     """Rank the classes of every query; one whose scores overflow makes an error of its request.
 
+    Temperatures change scores, never labels: the classes are ranked by logits.
+
     Args:
         asked: T requests.
         rows: their heads side by side [T, W, D + 1]; what lies after a head's own rows does not matter.
@@ -41,7 +47,10 @@ def rank(asked: Sequence[Asked], rows: Tensor, factor: Tensor) -> list[Ranked | 
     absent = (torch.arange(rows.shape[1], device=rows.device) >= ways.unsqueeze(1)).unsqueeze(1)
     logits = heads.logits({"head.weight": rows[..., :-1], "head.bias": rows[..., -1]}, queries, factor).masked_fill(absent, 0)
     usable = logits.isfinite().all(dim=2).all(dim=1).tolist()
-    scores, classes = logits.masked_fill(absent, -torch.inf).softmax(dim=2).topk(min(max(each.top for each in asked), rows.shape[1]), dim=2)
+    present = logits.masked_fill(absent, -torch.inf)
+    temperatures = torch.tensor([each.temperature for each in asked], device=rows.device).view(-1, 1, 1)
+    classes = present.topk(min(max(each.top for each in asked), rows.shape[1]), dim=2).indices
+    scores = (present / temperatures).softmax(dim=2).gather(2, classes)
     found = zip(asked, classes.tolist(), scores.tolist(), usable, strict=True)
     return [_ranked(each, own_classes, own_scores) if fine else _unusable() for each, own_classes, own_scores, fine in found]
 

@@ -107,7 +107,8 @@ class Runtime:
         worker, limits = self.fitter.worker, self.fitter.limits
         with worker.admitted(len(queries)):
             decoded = await self.fitter.decoding.run(partial(decode_inputs, queries, served.manifest.input, limits))
-            task = PredictTask(weights, revision.weights_digest, decoded.value, top)
+            temperature = served.manifest.temperature(revision.shots, revision.steps)
+            task = PredictTask(weights, revision.weights_digest, decoded.value, top, temperature)
             done = await answer_for(caller, worker.predict(served.model, task, caller))
         return Answers(done.result, served.reference, revision, Spent(decoded.milliseconds, done.queue_ms, done.compute_ms))
 

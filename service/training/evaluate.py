@@ -9,6 +9,7 @@ from torch import Tensor
 
 from service.learner import heads, losses
 from service.learner.batched_heads import adapt_heads
+from service.learner.calibration import Calibration
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, Support, sample_episode
 from service.learner.meta_model import Adapted, MetaModel, adapt, head_start, stepped
 from service.learner.task_batch import TaskBatch
@@ -43,11 +44,13 @@ class Pool:
         rows: the classes; their inputs are row numbers [N] of the tensors below.
         support: each input as a support example, [N, views, D] embeddings; inputs [N, 1, ...] when the inner loop moves the body.
         queries: each input as a query, [N, D] embeddings, or inputs [N, ...].
+        calibration: how the meta-model's scores are calibrated; None leaves them as they are.
     """
 
     rows: ClassInputs
     support: Tensor
     queries: Tensor
+    calibration: Calibration | None = None
 
     def within(self, at_least: int) -> "Pool":
         """Keep the classes of groups of at least so many; raises ValueError when there are none."""
@@ -62,7 +65,7 @@ class Pool:
 
 
 @torch.no_grad()
-def pool(model: MetaModel, classes: ClassInputs) -> Pool:
+def pool(model: MetaModel, classes: ClassInputs, calibration: Calibration | None = None) -> Pool:
     """Prepare classes for `evaluate`.
 
     With frozen statistics an embedding does not depend on its batch, so a head-scope model embeds every image once, each
@@ -70,9 +73,9 @@ def pool(model: MetaModel, classes: ClassInputs) -> Pool:
     """
     rows = classes.replace_inputs(torch.arange(len(classes.inputs)))
     if model.recipe.moves_body:
-        return Pool(rows, classes.inputs.unsqueeze(1), classes.inputs)
+        return Pool(rows, classes.inputs.unsqueeze(1), classes.inputs, calibration)
     views = [embed_all(model, classes.inputs, index) for index in range(model.recipe.views)]
-    return Pool(rows, torch.stack(views, dim=1), views[0])
+    return Pool(rows, torch.stack(views, dim=1), views[0], calibration)
 
 
 @torch.no_grad()
@@ -88,8 +91,10 @@ def evaluate(model: MetaModel, pool: Pool, shape: EpisodeShape, *, steps: int, e
     Raises:
         ValueError: too few classes or images for the shape.
     """
-    generator = torch.Generator().manual_seed(seed)
-    judged = [each for chunk in _chunks(pool, shape, episodes, generator) for each in _judge(model, chunk, steps)]
+    judged = [
+        _judged(each.calibrated(pool.calibration, steps), each.labels)
+        for each in answers(model, pool, shape, steps=steps, episodes=episodes, seed=seed)
+    ]
     accuracies = torch.stack([each.correct.float().mean() for each in judged])
     spread = accuracies.std().item() if episodes > 1 else math.nan
     return Judged(
@@ -102,42 +107,63 @@ def evaluate(model: MetaModel, pool: Pool, shape: EpisodeShape, *, steps: int, e
     )
 
 
-def _chunks(pool: Pool, shape: EpisodeShape, episodes: int, generator: torch.Generator) -> Iterator[list[Episode]]:
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers to one episode's queries: logits [M, way], what would be right [M], and the support examples of each class."""
+
+    logits: Tensor
+    labels: Tensor
+    shots: tuple[int, ...]
+
+    def calibrated(self, calibration: Calibration | None, steps: int) -> Tensor:
+        """Give the logits as the server scores by them."""
+        return self.logits if calibration is None else self.logits / calibration.temperature(self.shots, steps)
+
+
+@torch.no_grad()
+def answers(model: MetaModel, pool: Pool, shape: EpisodeShape, *, steps: int, episodes: int, seed: int) -> Iterator[Answers]:
+    """Sample episodes and answer their queries, uncalibrated; raises as `evaluate` does."""
+    generator = torch.Generator().manual_seed(seed)
     for done in range(0, episodes, TASK_CHUNK):
-        yield [pool.episode(shape, generator) for _ in range(min(TASK_CHUNK, episodes - done))]
+        chunk = [pool.episode(shape, generator) for _ in range(min(TASK_CHUNK, episodes - done))]
+        for episode, logits in zip(chunk, _logits(model, chunk, steps), strict=True):
+            shots = episode.support.labels.bincount(minlength=episode.support.way) // pool.support.shape[1]
+            yield Answers(logits, episode.query_labels, tuple(shots.tolist()))
+
+
+def _logits(model: MetaModel, chunk: list[Episode], steps: int) -> list[Tensor]:
+    """Adapt to each episode and answer its queries; a pool of a head-scope model holds embeddings."""
+    if model.recipe.moves_body:
+        return [_body_logits(model, episode, steps) for episode in chunk]
+    if not model.recipe.closed_form:
+        return [_stepped_logits(model, episode, steps) for episode in chunk]
+    adapted = adapt_heads(model.params, model.recipe, TaskBatch.of([episode.support for episode in chunk]), [steps] * len(chunk))
+    return [_head_logits(model, each, episode.queries) for each, episode in zip(adapted, chunk, strict=True)]
+
+
+def _body_logits(model: MetaModel, episode: Episode, steps: int) -> Tensor:
+    adapted = adapt(model, episode.support, steps)
+    return _head_logits(model, adapted, model.embed(episode.queries, {**model.params, **adapted.params}))
+
+
+def _stepped_logits(model: MetaModel, episode: Episode, steps: int) -> Tensor:
+    return _head_logits(model, stepped(head_start(model.params, model.recipe, episode.support), steps), episode.queries)
+
+
+def _head_logits(model: MetaModel, adapted: Adapted, embeddings: Tensor) -> Tensor:
+    return heads.logits(adapted.params, embeddings, heads.scale(model.params))
 
 
 @dataclass(frozen=True, slots=True)
-class _Answers:
-    """The answers to one episode's queries: the top label's score [M], whether it is right [M], and their mean loss."""
+class _Scored:
+    """The top label's score of each query [M], whether it is right [M], and their mean loss."""
 
     scores: Tensor
     correct: Tensor
     loss: float
 
 
-def _judge(model: MetaModel, chunk: list[Episode], steps: int) -> list[_Answers]:
-    """Adapt to each episode and answer its queries; a pool of a head-scope model holds embeddings."""
-    if model.recipe.moves_body:
-        return [_judge_body(model, episode, steps) for episode in chunk]
-    if not model.recipe.closed_form:
-        return [_judge_head(model, episode, steps) for episode in chunk]
-    adapted = adapt_heads(model.params, model.recipe, TaskBatch.of([episode.support for episode in chunk]), [steps] * len(chunk))
-    return [_answers(model, each, episode.queries, episode.query_labels) for each, episode in zip(adapted, chunk, strict=True)]
-
-
-def _judge_head(model: MetaModel, episode: Episode, steps: int) -> _Answers:
-    adapted = stepped(head_start(model.params, model.recipe, episode.support), steps)
-    return _answers(model, adapted, episode.queries, episode.query_labels)
-
-
-def _judge_body(model: MetaModel, episode: Episode, steps: int) -> _Answers:
-    adapted = adapt(model, episode.support, steps)
-    return _answers(model, adapted, model.embed(episode.queries, {**model.params, **adapted.params}), episode.query_labels)
-
-
-def _answers(model: MetaModel, adapted: Adapted, embeddings: Tensor, labels: Tensor) -> _Answers:
-    logits = heads.logits(adapted.params, embeddings, heads.scale(model.params))
+def _judged(logits: Tensor, labels: Tensor) -> _Scored:
     scores, rows = logits.softmax(dim=1).max(dim=1)
     weights = torch.full_like(scores, 1 / len(scores))
-    return _Answers(scores, rows == labels, losses.cross_entropy(logits, labels, weights).item())
+    return _Scored(scores, rows == labels, losses.cross_entropy(logits, labels, weights).item())

@@ -1,6 +1,7 @@
 """The training configuration: a TOML file, checked in full before anything is loaded."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -152,6 +153,14 @@ class Final(Options):
     rotations: bool = Field(False, description="judge a second time with test classes turned by 90, 180 and 270 degrees among them")
 
 
+class CalibrationOptions(Options):
+    """The kinds of task that the scores are calibrated for, on validation classes, as far as those go."""
+
+    ways: tuple[Annotated[int, Field(ge=2)], ...] = Field((2, 5, 20, 50, 100), min_length=1)
+    shots: tuple[Annotated[int, Field(ge=1)], ...] = Field((1, 5, 10), min_length=1)
+    queries: int = Field(20_000, ge=1, description="answers that each temperature is fitted on, at least")
+
+
 class TrainOptions(Options):
     """The whole file."""
 
@@ -169,6 +178,7 @@ class TrainOptions(Options):
     augmentation: Augmentation = Augmentation()
     optimiser: Optimiser = Optimiser()
     validation: Validation = Validation()
+    calibration: CalibrationOptions = CalibrationOptions()
     final: Final = Final()
 
     @model_validator(mode="after")
@@ -245,7 +255,7 @@ def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     try:
         return RECIPE.validate_python({**{name: getattr(recipe, name) for name in accepted}, **changes})
     except ValidationError as error:
-        raise ValueError(f"[recipe] {_mistakes(error)}") from None
+        raise ValueError(f"[recipe] {mistakes(error)}") from None
 
 
 def read_options(path: Path) -> TrainOptions:
@@ -254,19 +264,36 @@ def read_options(path: Path) -> TrainOptions:
     Raises:
         BadConfigError: not readable, not TOML, an unknown key, or values that do not go together.
     """
+    return options_of(read_table(path), place=str(path))
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Read a configuration as it stands, unchecked.
+
+    Raises:
+        BadConfigError: not readable, or not TOML.
+    """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadConfigError(f"{path}: the configuration cannot be read ({error.strerror}); check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfigError(f"{path}: not TOML: {error}") from error
+
+
+def options_of(table: Mapping[str, Any], *, place: str) -> TrainOptions:
+    """Check a configuration, which errors call by its place.
+
+    Raises:
+        BadConfigError: an unknown key, or values that do not go together.
+    """
     try:
         return TrainOptions.model_validate(table)
     except ValidationError as error:
-        raise BadConfigError(f"{path}: {_mistakes(error)}") from error
+        raise BadConfigError(f"{place}: {mistakes(error)}") from error
 
 
-def _mistakes(error: ValidationError) -> str:
+def mistakes(error: ValidationError) -> str:
     """Say where each mistake is, and what is wrong with it; one about the whole table has no place of its own."""
     mistakes = []
     for each in error.errors(include_url=False):

@@ -10,8 +10,10 @@ from service.inputs.specification import ImageInput
 from service.learner.episodes import ClassInputs, EpisodeShape
 from service.learner.meta_model import MetaModel
 from service.registry.manifest import EvaluationRow, Training
-from service.registry.write import write
-from service.training.evaluate import evaluate, pool
+from service.registry.read import Stored
+from service.registry.write import Findings, write
+from service.training.calibrate import calibrate
+from service.training.evaluate import Pool, evaluate, pool
 from service.training.meta_train import Trained
 from service.training.options import TrainOptions
 
@@ -21,13 +23,41 @@ STEP_SEARCH_EPISODES = 400
 def publish(options: TrainOptions, trained: Trained, data: Mapping[str, ClassInputs], store: Path) -> Path:
     """Judge the trained meta-model on the test classes and write it to the store as the next version; gives its folder."""
     model = with_honest_steps(options, trained.model, data["validation"])
-    test, label = data["test"], f"{options.data.source} test classes"
-    rows = evaluation_rows(model, test, options, label=label)
-    if options.final.rotations:
-        rows += evaluation_rows(model, test.with_rotations(), options, label=f"{label}, turned ones among them")
     return write(
-        store, options.name, model, takes=ImageInput(options.preprocessing), training=_training(options, trained, data), evaluation=rows
+        store,
+        options.name,
+        model,
+        takes=ImageInput(options.preprocessing),
+        training=_training(options, trained, data),
+        findings=find_out(model, data, options),
     )
+
+
+def calibrate_again(stored: Stored, options: TrainOptions, data: Mapping[str, ClassInputs], store: Path) -> Path:
+    """Calibrate a stored meta-model's scores on the validation classes, judge it again, and write it as the next version; gives its folder.
+
+    Weights, recipe and what is known of the training stay.
+    """
+    manifest = stored.manifest
+    return write(
+        store,
+        manifest.name,
+        stored.model,
+        takes=manifest.input,
+        training=manifest.training,
+        findings=find_out(stored.model, data, options),
+    )
+
+
+def find_out(model: MetaModel, data: Mapping[str, ClassInputs], options: TrainOptions) -> Findings:
+    """Calibrate on the validation classes, then judge on the test classes."""
+    calibration = calibrate(model, data["validation"], options)
+    test, label = data["test"], f"{options.data.source} test classes"
+    rows = evaluation_rows(model, pool(model, test, calibration), options, label=label)
+    if options.final.rotations:
+        turned = pool(model, test.with_rotations(), calibration)
+        rows += evaluation_rows(model, turned, options, label=f"{label}, turned ones among them")
+    return Findings(rows, calibration)
 
 
 def with_honest_steps(options: TrainOptions, model: MetaModel, classes: ClassInputs) -> MetaModel:
@@ -44,10 +74,10 @@ def with_honest_steps(options: TrainOptions, model: MetaModel, classes: ClassInp
     return replace(model, recipe=replace(model.recipe, steps_max=honest))
 
 
-def evaluation_rows(model: MetaModel, classes: ClassInputs, options: TrainOptions, *, label: str) -> list[EvaluationRow]:
+def evaluation_rows(model: MetaModel, prepared: Pool, options: TrainOptions, *, label: str) -> list[EvaluationRow]:
     """Fill the evaluation table: every way and shot of the configuration that the classes and the head allow."""
-    final, steps, prepared = options.final, model.recipe.steps_default, pool(model, classes)
-    ways = [way for way in final.ways if way <= len(classes) and model.recipe.way in (None, way)]
+    final, steps = options.final, model.recipe.steps_default
+    ways = [way for way in final.ways if way <= len(prepared.rows) and model.recipe.way in (None, way)]
     rows = []
     for way, shot in [(way, shot) for way in ways for shot in final.shots]:
         shape = EpisodeShape(way, (shot, shot), final.queries)

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from service.learner.calibration import Calibration, Cell
 from tests.cli.conftest import Command
+from tests.tiny import write_tiny
 
 QUICK = ("--way", 3, "--shot", 1, "--queries", 1, "--episodes", 20)
 
@@ -113,3 +115,39 @@ def test_episodes_within_one_parent_folder_need_one_that_is_large_enough(evaluat
     [row] = rows(evaluate("tiny", "--within", "--json"))
     assert (row["way"], row["within"]) == (3, True)
     assert_refused(evaluate("tiny", "--within", "--way", 4), "groups of at least 4 classes, got none larger than 3")
+
+
+def test_a_report_has_every_cell_that_the_classes_allow_the_curve_and_the_times(evaluate: Evaluate, tmp_path: Path) -> None:
+    """There are five classes of four drawings each, so three shots at most beside one query; `evaluate` passes 3-way 1-shot."""
+    folder = tmp_path / "report"
+    result = evaluate("tiny", "--report", folder, "--way", 2, "--shot", 2)
+    assert result.exit_code == 0, result.output
+    assert [Path(line.removeprefix("written to ")).name for line in result.stdout.splitlines()] == [
+        "report.md",
+        "report.json",
+        "report.png",
+    ]
+    report = json.loads((folder / "report.json").read_text())
+    assert [(row["kind"], row["way"], row["shot"], row["steps"]) for row in report["cells"]] == [
+        ("classification", 3, [1, 1], 3),
+        ("classification", 3, [2, 2], 3),
+        ("classification", 2, [1, 1], 3),
+        ("classification", 2, [2, 2], 3),
+    ]
+    assert [row["steps"] for row in report["curve"]] == list(range(11))
+    assert (report["model"], report["classes"], report["calibrated"], report["threads"]) == ("tiny@1", 5, False, 1)
+    [times] = report["times"]
+    assert 0 < times["quartiles"][0] <= times["median"] <= times["quartiles"][1]
+    [row] = rows(evaluate("tiny", "--json"))
+    assert (report["cells"][0]["accuracy"], report["cells"][0]["loss"]) == (row["accuracy"], row["loss"])
+    assert report["curve"][3] == report["cells"][0]
+    text = (folder / "report.md").read_text()
+    assert f"| 3 | 1 | {100 * row['accuracy']:.2f} ± {100 * row['ci95']:.2f} | {100 * row['calibration_error']:.2f} |" in text
+    assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_scores_are_judged_as_the_manifest_calibrates_them(evaluate: Evaluate, model_store: Path) -> None:
+    write_tiny(model_store, "sure", calibration=Calibration("none", 1, (Cell(3, 1, 3, 0.2),)))
+    [plain], [sure] = rows(evaluate("tiny", "--json")), rows(evaluate("sure", "--json"))
+    assert sure["accuracy"] == plain["accuracy"]
+    assert sure["loss"] != pytest.approx(plain["loss"], rel=0.01)

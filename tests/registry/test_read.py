@@ -150,6 +150,19 @@ WRONG_MANIFESTS = {
     "an input of another kind": (put("input", value={"kind": "vector", "length": 4}), r"inputs \(4,\), got one of \(1, 28, 28\)"),
     "an input of another size": (put("input", "preprocessing", "size", value=32), r"inputs \(1, 32, 32\), got one of \(1, 28, 28\)"),
     "an input of other channels": (put("input", "preprocessing", "channels", value=3), r"inputs \(3, 28, 28\)"),
+    "a calibration without cells": (put("calibration", value={"data": "", "queries": 1, "cells": []}), "at least one cell"),
+    "a temperature of nothing": (
+        put("calibration", value={"data": "", "queries": 1, "cells": [{"way": 5, "shot": 1, "steps": 0, "temperature": 0}]}),
+        r"a temperature of 0\.2 to 20\.0, got 0",
+    ),
+    "a cell of one way": (
+        put("calibration", value={"data": "", "queries": 1, "cells": [{"way": 1, "shot": 1, "steps": 0, "temperature": 1}]}),
+        "way >= 2",
+    ),
+    "an unknown field of a cell": (
+        put("calibration", value={"data": "", "queries": 1, "cells": [{"way": 5, "shot": 1, "steps": 0, "temperature": 1, "bias": 0}]}),
+        "calibration.cells.0.bias: ",
+    ),
     "a negative margin": (put("input", "preprocessing", "margin", value=-2), "a margin of 0 to 10"),
 }
 
@@ -189,6 +202,13 @@ def test_views_of_vectors_are_refused(tmp_path: Path) -> None:
     edit_manifest(folder, lambda table: table["recipe"].update(views=3))
     with pytest.raises(BadManifestError, match="expected one view of an input that is no image, got 3"):
         read(folder)
+
+
+def test_a_manifest_written_before_there_were_calibrations_leaves_scores_as_they_are(folder: Path) -> None:
+    edit_manifest(folder, lambda table: table.pop("calibration"))
+    manifest = read(folder).manifest
+    assert manifest.calibration is None
+    assert manifest.temperature([1, 1], 3) == 1
 
 
 def test_a_manifest_written_before_there_were_views_has_one(folder: Path) -> None:

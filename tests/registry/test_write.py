@@ -11,12 +11,13 @@ import torch
 from service.errors import RegistryError
 from service.inputs.preprocessing import Preprocessing
 from service.inputs.specification import ImageInput, VectorInput
+from service.learner.calibration import Calibration, Cell
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.mlp import Mlp
 from service.learner.meta_model import MetaModel
 from service.learner.recipe import Recipe
 from service.registry.read import read
-from service.registry.write import next_version, write
+from service.registry.write import Findings, next_version, write
 from tests.tiny import tiny_model, write_tiny
 
 MODELS = {
@@ -49,9 +50,14 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, model: MetaModel) -> N
 )
 def test_the_kind_of_input_is_kept(tmp_path: Path, takes: ImageInput | VectorInput, model: MetaModel) -> None:
     like = read(write_tiny(tmp_path)).manifest
-    folder = write(tmp_path, "other", model, takes=takes, training=like.training, evaluation=like.evaluation)
+    folder = write(tmp_path, "other", model, takes=takes, training=like.training, findings=Findings(like.evaluation))
     manifest = read(folder).manifest
     assert (manifest.input, manifest.training, manifest.evaluation) == (takes, like.training, like.evaluation)
+
+
+def test_a_calibration_is_kept(tmp_path: Path) -> None:
+    calibration = Calibration("validation classes", 100, (Cell(5, 1, 3, 0.8), Cell(20, 1, 3, 1.2)))
+    assert read(write_tiny(tmp_path, calibration=calibration)).manifest.calibration == calibration
 
 
 def test_a_view_of_a_larger_tensor_is_written_as_it_looks(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from service.errors import (
     SupportNotKeptError,
     UnusableExportError,
 )
+from service.learner.calibration import Calibration, Cell
 from service.runtime.caller import Caller
 from service.runtime.exporting import Exported, Exporter
 from service.runtime.idempotency import Made
@@ -42,6 +43,7 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     write_tiny(folder)
     write_tiny(folder, "body", MODELS["body"])
+    write_tiny(folder, "calibrated", calibration=Calibration("none", 1, (Cell(5, 4, 3, 3.0),)))
     return folder
 
 
@@ -77,7 +79,7 @@ def damaged(runtime: Runtime) -> Runtime:
     return with_store(runtime, DamagedStore(budget_bytes=10**9, clock=runtime.sessions.clock))
 
 
-@pytest.mark.parametrize("model", ["tiny", "body"])
+@pytest.mark.parametrize("model", ["tiny", "body", "calibrated"])
 def test_a_session_that_comes_back_predicts_exactly_as_the_one_that_left(runtime: Runtime, model_store: Path, model: str) -> None:
     session = create(runtime, model)
     content = give(runtime, session).content
@@ -186,11 +188,12 @@ class Traced(OnnxGraphs):
         return graph(ask(served.model))  # type: ignore[attr-defined]
 
 
-def test_a_session_leaves_as_a_file_that_answers_alone(runtime: Runtime) -> None:
-    session = create(runtime)
+@pytest.mark.parametrize("model", ["tiny", "calibrated"])
+def test_a_session_leaves_as_a_file_that_answers_alone(model: str, runtime: Runtime) -> None:
+    session = create(runtime, model)
     exported = asyncio.run(Exporter(runtime.sessions, Traced()).give(ANN, session.id, "onnx"))
-    assert (exported.name, exported.weights_digest) == (f"tiny-1-{session.id}-r1.onnx", session.revision.weights_digest)
-    served = runtime.catalog.find("tiny")
+    assert (exported.name, exported.weights_digest) == (f"{model}-1-{session.id}-r1.onnx", session.revision.weights_digest)
+    served = runtime.catalog.find(model)
     asked = queries()
     found = answered(exported.content, decode_inputs(asked, served.manifest.input, runtime.fitter.limits))
     ranked = asyncio.run(runtime.predict(ANN, session.id, asked, top=5)).ranked

@@ -26,6 +26,7 @@ from service.errors import (
     WrongInputKindError,
 )
 from service.inputs.specification import RawInput
+from service.learner.calibration import Calibration, Cell
 from service.learner.encoders.mlp import Mlp
 from service.learner.meta_model import adapt, predict
 from service.learner.parameters import Params
@@ -45,6 +46,9 @@ T = TypeVar("T")
 DEFAULTS = AdaptOptions()
 ANN = Caller("ann")
 
+# Far from one another, so that a session shows which it took.
+CALIBRATION = Calibration("none", 1, (Cell(2, 1, 0, 0.5), Cell(2, 1, 3, 2.0), Cell(5, 4, 3, 4.0)))
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -54,6 +58,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny(
         folder, "three", tiny_model(GROUPS, Recipe(scope="all", head="per_class", way=3, step_size=0.1, steps_default=2, steps_max=4))
     )
+    write_tiny(folder, "calibrated", calibration=CALIBRATION)
     return folder
 
 
@@ -115,6 +120,45 @@ def test_a_session_answers_as_the_slow_loop_does(runtime: Runtime, options: Adap
     assert (scores(answers) - support_probabilities(runtime, support, asked, options)).abs().max() < 1e-5
     assert (scores(answers) - answer(runtime, kept, asked, options)).abs().max() < 1e-5
     assert answers.revision == session.revision
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options", "temperature"),
+    [
+        (SHAPES, AdaptOptions(model="calibrated"), 4.0),
+        (SHAPES[:2], AdaptOptions(model="calibrated"), 2.0),
+        (SHAPES[:2], AdaptOptions(model="calibrated", steps=0), 0.5),
+        (SHAPES, AdaptOptions(model="tiny"), 1.0),
+    ],
+)
+def test_scores_are_calibrated_for_the_way_the_shots_and_the_steps_of_the_session(
+    runtime: Runtime, shapes: tuple[str, ...], options: AdaptOptions, temperature: float
+) -> None:
+    """Five classes have 2 to 6 examples here, two have 2 and 3, so the nearest cells are those of 5-way 4-shot and of 2-way 1-shot."""
+    support, asked = examples(shapes), queries(shapes)
+
+    async def scenario() -> tuple[Answers, Answers]:
+        session = await create(runtime, support, options)
+        kept = await runtime.predict(ANN, session.id, asked, top=5)
+        return kept, await runtime.predict_once(ANN, support, asked, options, top=5)
+
+    expected = (support_probabilities(runtime, support, asked, options).log() / temperature).softmax(dim=1)
+    for answers in asyncio.run(scenario()):
+        assert (scores(answers) - expected).abs().max() < 1e-5
+
+
+def test_a_session_that_grows_takes_the_temperature_of_what_it_has_become(runtime: Runtime) -> None:
+    asked, options = queries(), AdaptOptions(model="calibrated")
+
+    async def scenario() -> tuple[Answers, Answers]:
+        session = await create(runtime, examples(SHAPES[:2]), options)
+        small = await runtime.predict(ANN, session.id, asked, top=5)
+        await runtime.sessions.grow(ANN, session.id, [each for each in examples() if each.label not in SHAPES[:2]])
+        return small, await runtime.predict(ANN, session.id, asked, top=5)
+
+    for answers, shapes, temperature in zip(asyncio.run(scenario()), (SHAPES[:2], SHAPES), (2.0, 4.0), strict=True):
+        plain = support_probabilities(runtime, [each for each in examples() if each.label in shapes], asked, options)
+        assert (scores(answers) - (plain.log() / temperature).softmax(dim=1)).abs().max() < 1e-5
 
 
 def test_a_session_says_what_was_done(runtime: Runtime) -> None:

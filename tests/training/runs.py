@@ -33,6 +33,7 @@ TABLE: Mapping[str, Any] = {
         {"steps": 5, "way": [3, 4], "shot": [1, 3], "uneven": True, "queries": 2, "inner_steps": 2},
     ],
     "validation": {"every": 3, "episodes": 20, "way": 4, "queries": 2},
+    "calibration": {"ways": [3, 6], "shots": [1, 2], "queries": 60},
     "final": {"ways": [3], "shots": [1], "queries": 2, "episodes": 8},
 }
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from service.learner.calibration import Calibration, Cell
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.residual import Residual
 from service.learner.episodes import EpisodeShape, sample_episode
@@ -92,6 +93,23 @@ def test_embedding_in_chunks_is_embedding_one_at_a_time(generator: torch.Generat
 def test_too_few_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 9 classes"):
         evaluate(MODELS["head"], pool(MODELS["head"], tiny_data()["test"]), EpisodeShape(9, (1, 1), 1), steps=0, episodes=2, seed=0)
+
+
+def test_scores_are_those_of_the_calibration_and_right_answers_are_not() -> None:
+    model, classes = MODELS["head"], tiny_data()["test"]
+    calibration = Calibration("none", 1, (Cell(4, 1, 1, 0.5), Cell(4, 3, 1, 4.0)))
+    plain = evaluate(model, pool(model, classes), SHAPE, steps=1, episodes=5, seed=5)
+    got = evaluate(model, pool(model, classes, calibration), SHAPE, steps=1, episodes=5, seed=5)
+    episodes, expected = torch.Generator().manual_seed(5), []
+    for _ in range(5):
+        episode = sample_episode(classes, SHAPE, episodes)
+        scores = predict(model, adapt(model, episode.support, 1).params, episode.queries)
+        # Of four classes with 1 to 3 examples each, on average nearer to one (by factors) or to three.
+        temperature = 0.5 if len(episode.support.labels) / 4 < math.sqrt(3) else 4.0
+        expected.append(F.cross_entropy(scores.log() / temperature, episode.query_labels).item())
+    assert got.loss == pytest.approx(sum(expected) / 5, rel=1e-4)
+    assert got.loss != pytest.approx(plain.loss, rel=0.05)
+    assert (got.accuracy, got.ci95) == (plain.accuracy, plain.ci95)
 
 
 def test_the_calibration_error_is_over_all_queries() -> None:

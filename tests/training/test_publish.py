@@ -9,10 +9,11 @@ from service.learner.episodes import EpisodeShape
 from service.learner.inner_loop import LARGEST_RATE
 from service.learner.meta_model import MetaModel
 from service.registry.read import read
-from service.training.evaluate import evaluate, pool
+from service.training.calibrate import calibrate
+from service.training.evaluate import Pool, evaluate, pool
 from service.training.meta_train import Trained
 from service.training.options import TrainOptions
-from service.training.publish import STEP_SEARCH_EPISODES, evaluation_rows, publish, with_honest_steps
+from service.training.publish import STEP_SEARCH_EPISODES, calibrate_again, evaluation_rows, publish, with_honest_steps
 from tests.tiny import tiny_model
 from tests.training.runs import PER_CLASS, SHIPPED_KIND, assert_same, loaded_data, tiny_data, tiny_options, train
 
@@ -27,6 +28,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture
 def published(trained: Trained, tmp_path: Path) -> Path:
     return publish(tiny_options(), trained, tiny_data(), tmp_path / "store")
+
+
+def as_published(trained: Trained, published: Path) -> Pool:
+    """The test classes, with the calibration of what was published."""
+    return pool(trained.model, tiny_data()["test"], read(published).manifest.calibration)
 
 
 def with_rate(model: MetaModel, rate: float) -> MetaModel:
@@ -89,9 +95,31 @@ def test_the_evaluation_table_holds_what_judging_again_gives(trained: Trained, p
     [row] = read(published).manifest.evaluation
     assert (row.way, row.shot, row.scope, row.steps, row.episodes, row.queries_per_class) == (3, 1, "head", 5, 8, 2)
     judged = evaluate(
-        trained.model, pool(trained.model, tiny_data()["test"]), EpisodeShape(3, (1, 1), 2), steps=5, episodes=8, seed=tiny_options().seed
+        trained.model, as_published(trained, published), EpisodeShape(3, (1, 1), 2), steps=5, episodes=8, seed=tiny_options().seed
     )
     assert (row.accuracy, row.ci95) == pytest.approx((judged.accuracy, judged.ci95), abs=1e-5)
+    assert row.calibration_error == pytest.approx(judged.calibration_error, abs=1e-5)
+
+
+def test_scores_are_calibrated_on_validation_classes(published: Path) -> None:
+    stored = read(published)
+    assert stored.manifest.calibration == calibrate(stored.model, tiny_data()["validation"], tiny_options())
+
+
+def test_calibrating_again_keeps_the_weights_and_makes_the_next_version(published: Path, tmp_path: Path) -> None:
+    options = tiny_options(
+        calibration={"ways": [2], "shots": [1], "queries": 40}, final={"ways": [4], "shots": [1], "queries": 2, "episodes": 4}
+    )
+    before = read(published)
+    folder = calibrate_again(before, options, tiny_data(), tmp_path / "store")
+    assert folder == published.parent / "2"
+    assert (folder / "weights.safetensors").read_bytes() == (published / "weights.safetensors").read_bytes()
+    after = read(folder).manifest
+    assert after.calibration is not None
+    assert {(cell.way, cell.shot) for cell in after.calibration.cells} == {(2, 1)}
+    assert [row.way for row in after.evaluation] == [4]
+    same = {"version", "created_at", "calibration", "evaluation"}
+    assert after.model_dump(exclude=same) == before.manifest.model_dump(exclude=same)
 
 
 def test_publishing_again_makes_the_next_version(trained: Trained, published: Path, tmp_path: Path) -> None:
@@ -125,24 +153,25 @@ def test_the_search_above_has_both_outcomes(trained: Trained) -> None:
 
 def test_ways_beyond_the_test_classes_are_left_out_of_the_table(trained: Trained) -> None:
     options = tiny_options(final={"ways": [3, 8, 9], "shots": [1, 2], "queries": 2, "episodes": 4})
-    rows = evaluation_rows(trained.model, tiny_data()["test"], options, label="test")
+    rows = evaluation_rows(trained.model, pool(trained.model, tiny_data()["test"]), options, label="test")
     assert [(row.way, row.shot) for row in rows] == [(3, 1), (3, 2), (8, 1), (8, 2)]
 
 
 def test_a_per_class_head_is_judged_at_its_own_way() -> None:
     options = tiny_options(preset="fomaml", **{**PER_CLASS, "final": {"ways": [3, 5, 8], "shots": [1], "queries": 2, "episodes": 4}})
     model = tiny_model(options.build_encoder(), options.build_recipe())
-    rows = evaluation_rows(model, tiny_data()["test"], options, label="test")
+    rows = evaluation_rows(model, pool(model, tiny_data()["test"]), options, label="test")
     assert [(row.way, row.scope, row.steps) for row in rows] == [(5, "all", 3)]
 
 
 def test_turned_test_classes_are_judged_beside_the_upright_ones_when_asked_for(trained: Trained, tmp_path: Path) -> None:
     options = tiny_options(final={"ways": [3, 20], "shots": [1], "queries": 2, "episodes": 4, "rotations": True})
-    rows = read(publish(options, trained, tiny_data(), tmp_path / "store")).manifest.evaluation
+    stored = read(publish(options, trained, tiny_data(), tmp_path / "store"))
+    rows = stored.manifest.evaluation
     upright, turned = "glyphs test classes", "glyphs test classes, turned ones among them"
     # There are eight test classes, and thirty-two with their turns.
     assert [(row.data, row.way) for row in rows] == [(upright, 3), (turned, 3), (turned, 20)]
-    prepared = pool(trained.model, tiny_data()["test"].with_rotations())
+    prepared = pool(trained.model, tiny_data()["test"].with_rotations(), stored.manifest.calibration)
     judged = evaluate(trained.model, prepared, EpisodeShape(20, (1, 1), 2), steps=5, episodes=4, seed=options.seed)
     assert rows[2].accuracy == pytest.approx(judged.accuracy, abs=1e-5)
     assert rows[2].calibration_error == pytest.approx(judged.calibration_error, abs=1e-5)

@@ -1,0 +1,38 @@
+"""`innerloop calibrate`: fit the temperatures of a meta-model's scores again, without training."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from service.cli.terminal import plain_errors
+from service.learner.episodes import ClassInputs
+from service.registry.read import find
+from service.training.options import TrainOptions, options_of
+from service.training.publish import calibrate_again
+from service.training.sources.load import load_data
+
+
+@plain_errors
+def calibrate(
+    model: Annotated[str, typer.Argument(help="`name` or `name@version`.")],
+    data_root: Annotated[Path | None, typer.Option(envvar="INNERLOOP_DATA_ROOT", help="Folder that holds the data sets.")] = None,
+    model_store: Annotated[Path, typer.Option(envvar="INNERLOOP_MODEL_STORE", help="Folder of meta-models.")] = Path("model_store"),
+) -> None:
+    """Calibrate the scores of MODEL on the validation classes it was trained beside, judge it again, and write the next version.
+
+    The weights stay the same to the byte.
+    """
+    stored = find(model_store, model)
+    options = options_of(stored.manifest.training.config, place=f"the configuration of {model}")
+    folder = calibrate_again(stored, options, _held_out(options, data_root), model_store)
+    Console().print((folder / "CARD.md").read_text(encoding="utf-8"), markup=False, highlight=False)
+    Console().print(f"written to {folder}", soft_wrap=True)
+
+
+def _held_out(options: TrainOptions, data_root: Path | None) -> dict[str, ClassInputs]:
+    """Load what was held out; nothing is trained, so the training classes need not be turned, mirrored or large."""
+    upright: dict[str, Any] = {"rotations": False, "reflections": False, "oversample": 1}
+    data = load_data(options.data.model_copy(update=upright), options.preprocessing, data_root=data_root)
+    return {part: data[part] for part in ("validation", "test")}

@@ -1,0 +1,38 @@
+"""The temperatures of a meta-model's scores, fitted on its validation classes."""
+
+import math
+from itertools import product
+
+import torch
+
+from service.learner.calibration import Calibration, Cell, fit_temperature
+from service.learner.episodes import ClassInputs, EpisodeShape
+from service.learner.meta_model import MetaModel
+from service.learner.recipe import Recipe
+from service.training.evaluate import Pool, answers, pool
+from service.training.options import TrainOptions
+
+
+def calibrate(model: MetaModel, classes: ClassInputs, options: TrainOptions) -> Calibration | None:
+    """Fit a temperature for each way and shot that the classes allow, and each count of inner steps; None where they allow none."""
+    how, queries = options.calibration, options.validation.queries
+    most = min(map(classes.size, range(len(classes)))) - queries
+    ways = [way for way in (how.ways if model.recipe.way is None else (model.recipe.way,)) if way <= len(classes)]
+    shapes = [EpisodeShape(way, (shot, shot), queries) for way, shot in product(ways, how.shots) if shot <= most]
+    prepared = pool(model, classes)
+    cells = [
+        _fitted(model, prepared, shape, steps=steps, options=options) for shape, steps in product(shapes, counts_of_steps(model.recipe))
+    ]
+    return Calibration(f"{options.data.source} validation classes", how.queries, tuple(cells)) if cells else None
+
+
+def counts_of_steps(recipe: Recipe) -> list[int]:
+    """Give the counts of inner steps that are told apart: none, the first, which changes the most, the default and the most."""
+    return sorted({0, min(1, recipe.steps_max), recipe.steps_default, recipe.steps_max})
+
+
+def _fitted(model: MetaModel, prepared: Pool, shape: EpisodeShape, *, steps: int, options: TrainOptions) -> Cell:
+    episodes = math.ceil(options.calibration.queries / (shape.way * shape.queries))
+    answered = list(answers(model, prepared, shape, steps=steps, episodes=episodes, seed=options.seed))
+    temperature = fit_temperature(torch.cat([each.logits for each in answered]), torch.cat([each.labels for each in answered]))
+    return Cell(shape.way, shape.shot[0], steps, round(temperature, 4))

@@ -1,0 +1,161 @@
+"""A search for a better configuration: trials drawn by Optuna, kept in a file of the run folder, cut short when they lag behind."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from service.errors import BadCheckpointError
+from service.learner.episodes import ClassInputs
+from service.learner.outer_rules import Outcome
+from service.training.checkpoint import FILENAME, Best, fingerprint
+from service.training.demands import require_enough
+from service.training.evaluate import Judged
+from service.training.meta_train import Trained, meta_train
+from service.training.search_space import SearchSpace
+
+STUDY = "study.db"
+
+# Trials that are never cut short, because there must be others to lag behind.
+PATIENT_TRIALS = 4
+
+# No trial is cut short in this share of its meta-steps: weights averaged over so few say little.
+PATIENT_SHARE = 0.2
+
+# What a finished trial is told to have come to, and after which meta-step; an interrupted one has reported a part only.
+ACCURACY, STEP = "accuracy", "step"
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A finished trial.
+
+    Attributes:
+        values: what it changed, by dotted key.
+        accuracy: its best validation accuracy, 0..1; of one cut short, up to then.
+        step: the meta-step after which it was finished.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    accuracy: float
+    step: int
+    pruned: bool
+
+
+def open_study(space: SearchSpace, run: Path, *, resume: bool) -> Study:
+    """Open the study of a run folder; a trial that was interrupted is queued to be the next, and goes on from its checkpoint.
+
+    Raises:
+        BadCheckpointError: a study is there and `resume` is false, none is there and it is true, or it is of another configuration.
+    """
+    path = run / STUDY
+    if path.exists() != resume:
+        found = (
+            "found one; go on with --resume, or name another folder with --run" if path.exists() else "found none; start without --resume"
+        )
+        raise BadCheckpointError(f"{path}: expected {'a' if resume else 'no'} study of a search, {found}")
+    run.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(storage=f"sqlite:///{path}", study_name=space.options.name, direction="maximize", load_if_exists=True)
+    stated = _fingerprint(space)
+    if study.user_attrs.setdefault("config", stated) != stated:
+        raise BadCheckpointError(f"{path}: the configuration has changed since; restore it, or name another folder with --run")
+    study.set_user_attr("config", stated)
+    for left in study.get_trials(states=[TrialState.RUNNING]):
+        if left.params.keys() == space.dimensions.keys():
+            study.enqueue_trial(left.params)
+        study.tell(left.number, state=TrialState.FAIL)
+    # As many draws are behind it: with the same seed a search that goes on would make the first of them again.
+    study.sampler = optuna.samplers.TPESampler(seed=space.options.seed + len(study.get_trials(deepcopy=False)))
+    study.pruner = optuna.pruners.MedianPruner(
+        n_startup_trials=PATIENT_TRIALS, n_warmup_steps=int(PATIENT_SHARE * space.options.meta_steps)
+    )
+    return study
+
+
+def search(
+    study: Study, space: SearchSpace, data: Mapping[str, ClassInputs], run: Path, *, trials: int, should_stop: Callable[[], bool]
+) -> Iterator[Tried]:
+    """Give trials as they finish, until so many have, those of earlier runs among them, or until told to stop.
+
+    A trial that is stopped is none that finished: `open_study` queues it again.
+
+    Raises:
+        BadDataError: fewer classes or images than some trial would ask for.
+        BadConfigError: values that do not go together.
+    """
+    for options in space.extremes():
+        require_enough(options, data)
+    while len(tried(study, space)) < trials and not should_stop():
+        trial = study.ask(space.distributions)
+        trained, cut = _train(trial, space, data, run, should_stop)
+        if trained is None or not (trained.finished or cut):
+            return
+        trial.set_user_attr(ACCURACY, trained.best.accuracy)
+        trial.set_user_attr(STEP, trained.steps)
+        told = {"values": trained.best.accuracy} if trained.finished else {"state": TrialState.PRUNED}
+        yield _tried(study.tell(trial, **told), space)
+
+
+def tried(study: Study, space: SearchSpace) -> list[Tried]:
+    """List the finished trials in the order they were begun."""
+    return [_tried(each, space) for each in study.get_trials(states=FINISHED)]
+
+
+def best(study: Study, space: SearchSpace) -> Tried | None:
+    """Give the trial with the best validation accuracy, of those that were not cut short; the first of equals."""
+    whole = [each for each in tried(study, space) if not each.pruned]
+    return max(whole, key=lambda each: each.accuracy, default=None)
+
+
+class _Watched:
+    """A reporter that tells the study of every validation, and hears whether the trial is to be cut short."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self.cut = False
+
+    def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None:
+        """Hear of one meta-step."""
+
+    def validated(self, step: int, judged: Judged, best: Best) -> None:  # noqa: ARG002 - a reporter's signature
+        """Hear of one validation."""
+        self._trial.report(judged.accuracy, step)
+        self.cut = self._trial.should_prune()
+
+
+def _train(
+    trial: Trial, space: SearchSpace, data: Mapping[str, ClassInputs], run: Path, should_stop: Callable[[], bool]
+) -> tuple[Trained | None, bool]:
+    """Train by what was drawn; also whether it was cut short."""
+    # In a folder named by its configuration a trial that was interrupted goes on, and one drawn again costs nothing.
+    options = space.options_with(space.values(trial.params))
+    folder, watched = run / "trials" / fingerprint(options)[:16], _Watched(trial)
+    trained = meta_train(
+        options,
+        data,
+        folder,
+        reporter=watched,
+        resume=(folder / FILENAME).exists(),
+        should_stop=lambda: watched.cut or should_stop(),
+    )
+    return trained, watched.cut
+
+
+def _tried(trial: FrozenTrial, space: SearchSpace) -> Tried:
+    said = trial.user_attrs
+    return Tried(trial.number, space.values(trial.params), said[ACCURACY], said[STEP], trial.state == TrialState.PRUNED)
+
+
+def _fingerprint(space: SearchSpace) -> str:
+    stated = [space.options.model_dump(mode="json"), {key: each.model_dump(mode="json") for key, each in space.dimensions.items()}]
+    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
