@@ -65,7 +65,8 @@ def without_classifier(params: Params) -> dict[str, Tensor]:
 def by_nearest_means(model: MetaModel) -> MetaModel:
     """Give the same encoder with class means as its head and no inner step, which need no meta-training to be judged."""
     recipe = Recipe(views=model.recipe.views)
-    return replace(model, recipe=recipe, params={**under(model.params, (ENCODER,)), **heads.learned_head(recipe, model.encoder.embedding)})
+    head = heads.learned_head(recipe, model.encoder.embedding, torch.Generator())
+    return replace(model, recipe=recipe, params={**under(model.params, (ENCODER,)), **head})
 
 
 def _one_of_each(classes: ClassInputs, labels: Tensor, generator: torch.Generator) -> Tensor:

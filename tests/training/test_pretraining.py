@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from service.learner.encoders.encoder import Normalise
 from service.learner.episodes import ClassInputs
 from service.learner.meta_model import initial_params
 from service.learner.parameters import Params, trainable
@@ -47,7 +48,11 @@ def encode(options: TrainOptions, params: Params, inputs: Tensor) -> Tensor:
 
 def gradient_of(options: TrainOptions, params: Params, classes: ClassInputs, seed: int = 1) -> Any:
     generator = torch.Generator().manual_seed(seed)
-    return classification_gradient(options, lambda values, inputs: encode(options, values, inputs), classes, params, generator)
+
+    def encoded(params: Params, inputs: Tensor, normalise: Normalise | None) -> Tensor:  # noqa: ARG001 - how a learner's encoder is called
+        return encode(options, params, inputs)
+
+    return classification_gradient(options, encoded, classes, params, generator)
 
 
 @pytest.mark.parametrize("classifier", ["cosine", "linear"])
@@ -97,7 +102,7 @@ def test_every_image_of_a_class_is_drawn() -> None:
     classes = ClassInputs.of([("a", numbers[:5]), ("b", numbers[5:])])
     seen: list[int] = []
 
-    def remember(params: Params, inputs: Tensor) -> Tensor:
+    def remember(params: Params, inputs: Tensor, normalise: Normalise | None) -> Tensor:  # noqa: ARG001 - how a learner's encoder is called
         seen.extend((255 * inputs[:, 0, 0, 0]).round().int().tolist())
         return encode(options, params, inputs)
 
