@@ -21,7 +21,8 @@ from service.training.checkpoint import Best
 from service.training.evaluate import Judged, evaluate, pool
 from service.training.meta_train import meta_train
 from service.training.options import TrainOptions, read_options
-from service.training.sources.load import load_data
+from service.training.regression import Errors
+from service.training.sources.load import load_classes
 
 TABLE = RESULTS / "ablations.json"
 
@@ -53,7 +54,7 @@ class Silent:
 
     def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None: ...
 
-    def validated(self, step: int, judged: Judged, best: Best) -> None: ...
+    def validated(self, step: int, judged: Judged | Errors, best: Best) -> None: ...
 
 
 def shortened(options: TrainOptions, lever: Mapping[str, Any], steps: int) -> TrainOptions:
@@ -105,7 +106,7 @@ def main(
         if only and name not in only:
             continue
         changed = shortened(options, lever, steps)
-        data = load_data(changed.data, changed.preprocessing, data_root=data_root)
+        data = load_classes(changed, data_root=data_root)
         row = {"config_sha256": digest(changed), "steps": steps, "threads": changed.threads, **run(changed, data, episodes)}
         known = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.exists() else {}
         TABLE.write_text(json.dumps({**known, name: row}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -251,6 +251,20 @@ class EvaluationRow(Wire):
     queries_per_class: int
 
 
+class ErrorRow(Wire):
+    """Squared error over tasks of a regression it has not seen, every query answered alone."""
+
+    data: str
+    shot: int
+    scope: str
+    steps: int
+    squared_error: float = Field(description="mean over tasks")
+    ci95: float = Field(description="half-width of the 95 % confidence interval of the mean")
+    median: float = Field(description="of the squared error, over tasks")
+    episodes: int
+    queries: int
+
+
 class ModelInfo(Wire):
     """One meta-model of the store. A refused one has a reason and no details."""
 
@@ -266,6 +280,7 @@ class ModelInfo(Wire):
     steps_default: int | None = None
     steps_max: int | None = None
     evaluation: tuple[EvaluationRow, ...] = ()
+    errors: tuple[ErrorRow, ...] = Field(default=(), description="of a regression, in place of accuracies")
 
 
 class ModelList(Wire):

@@ -82,7 +82,7 @@ def model_list(catalog: Catalog) -> wire.ModelList:
 def served_model(served: Served, catalog: Catalog) -> wire.ModelInfo:
     """Describe a meta-model that serves."""
     manifest = served.manifest
-    stored = manifest.model_dump(mode="json", include={"input", "recipe", "evaluation"})
+    stored = manifest.model_dump(mode="json", include={"input", "recipe", "evaluation", "errors"})
     return wire.ModelInfo(
         name=manifest.name,
         version=manifest.version,
@@ -95,6 +95,7 @@ def served_model(served: Served, catalog: Catalog) -> wire.ModelInfo:
         steps_default=manifest.recipe.steps_default,
         steps_max=manifest.recipe.steps_max,
         evaluation=tuple(wire.EvaluationRow.model_validate(row) for row in stored["evaluation"]),
+        errors=tuple(wire.ErrorRow.model_validate(row) for row in stored["errors"]),
     )
 
 

@@ -11,7 +11,7 @@ from service.learner.episodes import ClassInputs
 from service.registry.read import find
 from service.training.options import TrainOptions, options_of
 from service.training.publish import calibrate_again
-from service.training.sources.load import load_data
+from service.training.sources.load import load_classes
 
 
 @plain_errors
@@ -34,5 +34,5 @@ def calibrate(
 def _held_out(options: TrainOptions, data_root: Path | None) -> dict[str, ClassInputs]:
     """Load what was held out; nothing is trained, so the training classes need not be turned, mirrored or large."""
     upright: dict[str, Any] = {"rotations": False, "reflections": False, "oversample": 1}
-    data = load_data(options.data.model_copy(update=upright), options.preprocessing, data_root=data_root)
+    data = load_classes(options.model_copy(update={"data": options.data.model_copy(update=upright)}), data_root=data_root)
     return {part: data[part] for part in ("validation", "test")}

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from service.cli.terminal import plain_errors
 from service.errors import BadDataError, RegistryError
-from service.registry.manifest import EvaluationRow
+from service.registry.manifest import ErrorRow, EvaluationRow
 from service.registry.read import read, versions
 
 
@@ -20,7 +20,7 @@ def models(
     """List the meta-models of a model store, each verified; a damaged one with the reason."""
     if not model_store.is_dir():
         raise BadDataError(f"{model_store}: expected a model store, found no folder there; name it with --model-store")
-    table = Table("model", "takes", "adapts", "accuracy")
+    table = Table("model", "takes", "adapts", "accuracy or error")
     for folder in versions(model_store):
         table.add_row(f"{folder.parent.name}@{folder.name}", *_described(folder))
     Console().print(table)
@@ -33,7 +33,11 @@ def _described(folder: Path) -> tuple[str, str, str]:
         return ("", "", f"refused: {error.message}")
     recipe = manifest.recipe
     adapts = f"{manifest.training.preset}, scope {recipe.scope}, {recipe.steps_default} steps (up to {recipe.steps_max})"
-    return (manifest.input.kind, adapts, "\n".join(map(_accuracy, manifest.evaluation)))
+    return (manifest.input.kind, adapts, "\n".join([*map(_accuracy, manifest.evaluation), *map(_error, manifest.errors)]))
+
+
+def _error(row: ErrorRow) -> str:
+    return f"{row.shot} shots, {row.steps} steps: squared error {row.squared_error:.3f} ± {row.ci95:.3f}"
 
 
 def _accuracy(row: EvaluationRow) -> str:

@@ -13,7 +13,7 @@ from service.training.search import STUDY, Tried, best, open_study, tried
 from service.training.search import search as run_trials
 from service.training.search_report import BEST, draw, shown, write_best, write_table
 from service.training.search_space import read_search_space
-from service.training.sources.load import load_data
+from service.training.sources.load import load_tasks
 
 
 @plain_errors
@@ -31,7 +31,7 @@ def search(
     run = run or Path("runs") / f"{space.options.name}-search"
     console = Console()
     study = open_study(space, run, resume=resume)
-    data = load_data(space.options.data, space.options.preprocessing, data_root=data_root)
+    data = load_tasks(space.options, data_root=data_root)
     for found in run_trials(study, space, data, run, trials=trials, should_stop=lambda: asked() or time.monotonic() > ends):
         console.print(_line(found), markup=False, highlight=False, soft_wrap=True)
         if (winner := best(study, space)) is not None:

@@ -8,12 +8,18 @@ from rich.console import Console
 
 from service.cli.stopping import interrupted
 from service.cli.terminal import plain_errors
+from service.learner.episodes import ClassInputs
 from service.training.checkpoint import FILENAME
 from service.training.meta_train import meta_train
 from service.training.options import read_options
 from service.training.publish import publish
 from service.training.report import ProgressReport
-from service.training.sources.load import load_data
+from service.training.sources.load import load_tasks
+from service.training.tasks import Tasks
+
+
+def _counted(part: str, tasks: Tasks) -> str:
+    return f"{len(tasks)} {part} classes ({len(tasks.inputs):,} images)" if isinstance(tasks, ClassInputs) else f"{part} tasks without end"
 
 
 @plain_errors
@@ -30,8 +36,8 @@ def train(
     run = run or Path("runs") / options.name
     console = Console()
     console.print(f"loading {options.data.source}")
-    data = load_data(options.data, options.preprocessing, data_root=data_root, download=download)
-    console.print(", ".join(f"{len(classes)} {part} classes ({len(classes.inputs):,} images)" for part, classes in data.items()))
+    data = load_tasks(options, data_root=data_root, download=download)
+    console.print(", ".join(_counted(part, tasks) for part, tasks in data.items()))
     with ProgressReport(run, meta_steps=options.steps) as reporter:
         trained = meta_train(options, data, run, reporter=reporter, resume=resume, should_stop=interrupted())
     if trained is None or not trained.finished:

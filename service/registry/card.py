@@ -1,6 +1,6 @@
 """CARD.md: what a person wants to know of a meta-model before using it, all of it from the manifest."""
 
-from service.registry.manifest import EvaluationRow, Manifest
+from service.registry.manifest import ErrorRow, EvaluationRow, Manifest
 
 
 def card(manifest: Manifest) -> str:
@@ -22,24 +22,50 @@ def card(manifest: Manifest) -> str:
             f"- Classes: {', '.join(f'{count} {part}' for part, count in training.classes.items())}",
             f"- Weights: {manifest.weights.bytes:,} bytes, sha256 `{manifest.weights.sha256}`",
             "",
-            "## Accuracy",
-            "",
-            "Mean over episodes of unseen classes, drawn without replacement, with the half-width of its 95 % confidence interval, and the",
-            "calibration error of the top label (15 bins of equal mass), in percent; every query is judged alone, with frozen statistics,",
-            "through the preprocessing that the server uses. One set of weights and one count of steps gave all rows.",
-            "",
-            "| data | way | shot | scope | inner steps | accuracy | calibration error | episodes | queries a class |",
-            "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
-            *map(_row, manifest.evaluation),
-            "",
+            *_results(manifest),
             *_calibration(manifest),
             "## Limits",
             "",
-            "Choosing and stopping used the validation classes only, which are listed in manifest.json. It is a classifier of"
-            " the kind of input it was trained on: it always answers with one of the session's labels, also for an input that is"
-            f" none of them{'' if manifest.calibration else ', and no calibration step was applied to its scores'}.",
+            _limits(manifest),
             "",
         ]
+    )
+
+
+def _results(manifest: Manifest) -> list[str]:
+    if manifest.recipe.regression:
+        return [
+            "## Error",
+            "",
+            "Mean squared error over tasks it has not seen, with the half-width of its 95 % confidence interval, and its median; every",
+            "query is answered alone.",
+            "",
+            "| data | shot | scope | inner steps | squared error | median | tasks | queries a task |",
+            "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+            *map(_error, manifest.errors),
+            "",
+        ]
+    return [
+        "## Accuracy",
+        "",
+        "Mean over episodes of unseen classes, drawn without replacement, with the half-width of its 95 % confidence interval, and the",
+        "calibration error of the top label (15 bins of equal mass), in percent; every query is judged alone, with frozen statistics,",
+        "through the preprocessing that the server uses. One set of weights and one count of steps gave all rows.",
+        "",
+        "| data | way | shot | scope | inner steps | accuracy | calibration error | episodes | queries a class |",
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+        *map(_row, manifest.evaluation),
+        "",
+    ]
+
+
+def _limits(manifest: Manifest) -> str:
+    if manifest.recipe.regression:
+        return "It predicts numbers for tasks of the kind it was trained on, and says nothing of how sure it is."
+    return (
+        "Choosing and stopping used the validation classes only, which are listed in manifest.json. It is a classifier of"
+        " the kind of input it was trained on: it always answers with one of the session's labels, also for an input that is"
+        f" none of them{'' if manifest.calibration else ', and no calibration step was applied to its scores'}."
     )
 
 
@@ -76,6 +102,20 @@ def _takes(manifest: Manifest) -> str:
     colour = "grey" if recipe.channels == 1 else "colour"
     what = f"drawings, cropped to their ink with a margin of {recipe.margin:.0%}" if recipe.kind == "drawing" else "photographs, whole"
     return f"{what}, {recipe.size} x {recipe.size}, {colour}"
+
+
+def _error(row: ErrorRow) -> str:
+    cells = (
+        row.data,
+        row.shot,
+        row.scope,
+        row.steps,
+        f"{row.squared_error:.4f} ± {row.ci95:.4f}",
+        f"{row.median:.4f}",
+        f"{row.episodes:,}",
+        row.queries,
+    )
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def _row(row: EvaluationRow) -> str:

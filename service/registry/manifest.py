@@ -37,6 +37,20 @@ class EvaluationRow(Entry):
     queries_per_class: int
 
 
+class ErrorRow(Entry):
+    """Squared error over tasks of a regression it has not seen: its mean and median over them; every query answered alone."""
+
+    data: str
+    shot: int
+    scope: Scope
+    steps: int
+    squared_error: float
+    ci95: float
+    median: float
+    episodes: int
+    queries: int
+
+
 class Training(Entry):
     """Where the weights came from: enough to train them again."""
 
@@ -74,14 +88,15 @@ class Manifest(Entry):
     recipe: Recipe
     input: Annotated[ImageInput | VectorInput, Field(discriminator="kind")]
     training: Training
-    evaluation: tuple[EvaluationRow, ...]
+    evaluation: tuple[EvaluationRow, ...] = ()
+    errors: tuple[ErrorRow, ...] = ()
     calibration: Calibration | None = None
     weights: Weights
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
         """The scopes with an evaluation row: the only ones that a caller may ask for."""
-        return tuple(dict.fromkeys(row.scope for row in self.evaluation))
+        return tuple(dict.fromkeys([*(row.scope for row in self.evaluation), *(row.scope for row in self.errors)]))
 
     def temperature(self, shots: Sequence[int], steps: int) -> float:
         """Give what logits are divided by before they become scores (see `Calibration.temperature`); 1 without a calibration."""

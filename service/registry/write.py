@@ -17,16 +17,17 @@ from service.learner.calibration import Calibration
 from service.learner.encoders.architectures import describe
 from service.learner.meta_model import MetaModel
 from service.registry.card import card
-from service.registry.manifest import NAME, EvaluationRow, Manifest, Training, Weights
+from service.registry.manifest import NAME, ErrorRow, EvaluationRow, Manifest, Training, Weights
 from service.registry.read import STATISTICS, versions
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What was found out about a meta-model: how good it is, and how its scores are calibrated."""
+    """What was found out about a meta-model: how good it is, and how its scores are calibrated; a regression has errors instead."""
 
-    evaluation: Sequence[EvaluationRow]
+    evaluation: Sequence[EvaluationRow] = ()
     calibration: Calibration | None = None
+    errors: Sequence[ErrorRow] = ()
 
 
 def write(store: Path, name: str, model: MetaModel, *, takes: InputSpecification, training: Training, findings: Findings) -> Path:
@@ -50,6 +51,7 @@ def write(store: Path, name: str, model: MetaModel, *, takes: InputSpecification
         input=takes,
         training=training,
         evaluation=tuple(findings.evaluation),
+        errors=tuple(findings.errors),
         calibration=findings.calibration,
         weights=Weights(sha256=hashlib.sha256(weights).hexdigest(), bytes=len(weights)),
     )

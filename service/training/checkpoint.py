@@ -17,9 +17,9 @@ FILENAME = "checkpoint.pt"
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The weights with the best validation accuracy so far."""
+    """The weights with the best validation so far; a larger score is better: the accuracy, or a regression's squared error negated."""
 
-    accuracy: float
+    score: float
     step: int
     params: Params
     statistics: Params

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from service.errors import BadDataError
 from service.learner.episodes import ClassInputs
 from service.training.options import TrainOptions
+from service.training.tasks import Tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +21,16 @@ class _Demand:
     group: int = 0
 
 
-def require_enough(options: TrainOptions, data: Mapping[str, ClassInputs]) -> None:
+def require_enough(options: TrainOptions, data: Mapping[str, Tasks]) -> None:
     """Hold the data against every table that episodes are drawn by.
 
     Raises:
         BadDataError: fewer classes than the way, or in too few groups; or a class with fewer images than shots and queries together.
     """
     for demand in _demands(options):
-        _check(demand, data[demand.part])
+        classes = data[demand.part]
+        if isinstance(classes, ClassInputs):  # tasks of no classes are never short of any
+            _check(demand, classes)
 
 
 def _demands(options: TrainOptions) -> Iterator[_Demand]:

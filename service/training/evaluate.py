@@ -35,6 +35,14 @@ class Judged:
     loss: float
     calibration_error: float
 
+    @property
+    def score(self) -> float:
+        """What validation compares, larger is better."""
+        return self.accuracy
+
+    def __str__(self) -> str:
+        return f"accuracy {self.accuracy:.2%} ± {self.ci95:.2%}, loss {self.loss:.4f}"
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:

@@ -21,10 +21,13 @@ from service.learner.statistics import episode_statistics, measure
 from service.training.augmentation import augment, unchanged
 from service.training.checkpoint import Best, Checkpoint, load_checkpoint, save_checkpoint
 from service.training.demands import require_enough
-from service.training.evaluate import Judged, evaluate, pool
+from service.training.evaluate import Judged
 from service.training.options import Optimiser, TrainOptions
 from service.training.pretraining import by_nearest_means, classification_gradient, initial_classifier, without_classifier
+from service.training.regression import Errors
+from service.training.sources.sinusoid import Sinusoids
 from service.training.starting_weights import Starting, starting_from
+from service.training.tasks import Tasks, judge_on
 
 STATISTICS_SAMPLE = 2048
 
@@ -34,7 +37,7 @@ class Reporter(Protocol):
 
     def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None: ...
 
-    def validated(self, step: int, judged: Judged, best: Best) -> None: ...
+    def validated(self, step: int, judged: Judged | Errors, best: Best) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Trained:
 
 def meta_train(
     options: TrainOptions,
-    data: Mapping[str, ClassInputs],
+    data: Mapping[str, Tasks],
     run: Path,
     *,
     reporter: Reporter,
@@ -92,9 +95,10 @@ def meta_train(
     return _result(state, options)
 
 
-def _fresh(options: TrainOptions, classes: ClassInputs) -> Checkpoint:
+def _fresh(options: TrainOptions, tasks: Tasks) -> Checkpoint:
     starting = _starting(options)
-    params = {**starting.params, **initial_classifier(options, classes, _generator(options.seed, "classifier"))}
+    drawn = initial_classifier(options, tasks, _generator(options.seed, "classifier")) if isinstance(tasks, ClassInputs) else {}
+    params = {**starting.params, **drawn}
     return Checkpoint(
         step=0, params=params, average=params, optimiser={}, best=None, stale=0, seconds=0.0, starting_weights=starting.sha256
     )
@@ -130,27 +134,31 @@ def _generator(seed: int, *place: object) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def _episodes(options: TrainOptions, classes: ClassInputs, step: int) -> Iterator[Episode]:
+def _episodes(options: TrainOptions, tasks: Tasks, step: int) -> Iterator[Episode]:
     """Sample and augment the episodes of one meta-step."""
     stage = options.stage_at(step)
     for index in range(stage.episodes):
         generator = _generator(options.seed, step, index)
         way = int(torch.randint(stage.way[0], stage.way[1] + 1, (), generator=generator))
         group = stage.group if float(torch.rand((), generator=generator)) < stage.grouped else 0
-        shape = EpisodeShape(way, stage.shot, stage.queries, uneven=stage.uneven, group=group, turns=stage.turns)
-        episode = sample_episode(classes, shape, generator)
-        images = augment(
-            torch.cat([episode.support.inputs, episode.queries]), options.augmentation, generator, size=options.preprocessing.size
-        )
-        support, queries = torch.split(images, [len(episode.support.labels), len(episode.query_labels)])
-        yield replace(episode, support=replace(episode.support, inputs=support), queries=queries)
+        yield _draw(options, tasks, EpisodeShape(way, stage.shot, stage.queries, stage.uneven, group, stage.turns), generator)
 
 
-def _gradient(options: TrainOptions, classes: ClassInputs, params: Params, step: int) -> Outcome:
+def _draw(options: TrainOptions, tasks: Tasks, shape: EpisodeShape, generator: torch.Generator) -> Episode:
+    """Draw an episode as training sees it: every picture changed on its own."""
+    if isinstance(tasks, Sinusoids):
+        return tasks.episode(shape, generator)
+    episode = sample_episode(tasks, shape, generator)
+    images = augment(torch.cat([episode.support.inputs, episode.queries]), options.augmentation, generator, size=options.preprocessing.size)
+    support, queries = torch.split(images, [len(episode.support.labels), len(episode.query_labels)])
+    return replace(episode, support=replace(episode.support, inputs=support), queries=queries)
+
+
+def _gradient(options: TrainOptions, tasks: Tasks, params: Params, step: int) -> Outcome:
     """Give the gradient of one step of the run: of a batch while pretraining lasts, then of episodes."""
-    if step < options.pretraining.steps:
-        return classification_gradient(options, _encode(options), classes, params, _generator(options.seed, step, "batch"))
-    return _meta_gradient(options, classes, without_classifier(params), step)
+    if step < options.pretraining.steps and isinstance(tasks, ClassInputs):
+        return classification_gradient(options, _encode(options), tasks, params, _generator(options.seed, step, "batch"))
+    return _meta_gradient(options, tasks, without_classifier(params), step)
 
 
 def _encode(options: TrainOptions) -> Encode:
@@ -164,12 +172,12 @@ def _encode(options: TrainOptions) -> Encode:
     return encode
 
 
-def _meta_gradient(options: TrainOptions, classes: ClassInputs, params: Params, step: int) -> Outcome:
+def _meta_gradient(options: TrainOptions, tasks: Tasks, params: Params, step: int) -> Outcome:
     """Average what the episodes of one meta-step say."""
     meta_step = step - options.pretraining.steps
     rule, steps, progress = options.algorithm.outer_rule, options.stage_at(step).inner_steps, meta_step / options.meta_steps
     learner = Learner(params, options.build_recipe(), options.build_encoder(), _encode(options))
-    outcomes = [rule(learner, each, steps, progress=progress) for each in _episodes(options, classes, step)]
+    outcomes = [rule(learner, each, steps, progress=progress) for each in _episodes(options, tasks, step)]
     count = len(outcomes)
     gradients = {name: torch.stack([each.gradients[name] for each in outcomes]).mean(dim=0) for name in params}
     return Outcome(gradients, sum(each.loss for each in outcomes) / count, sum(each.accuracy for each in outcomes) / count)
@@ -206,19 +214,21 @@ def _averaged(average: Params, params: Params, step: int, decay: float) -> dict[
     return {name: torch.lerp(value.detach(), average[name], warmed) for name, value in params.items()}
 
 
-def _validated(state: Checkpoint, options: TrainOptions, data: Mapping[str, ClassInputs], reporter: Reporter) -> Checkpoint:
+def _validated(state: Checkpoint, options: TrainOptions, data: Mapping[str, Tasks], reporter: Reporter) -> Checkpoint:
     """Judge the averaged weights with frozen statistics, and keep them when they are the best so far."""
     model = freeze(options, state.average, data["train"])
-    how, before = options.validation, _best_of_kind(state, options)
-    shape = EpisodeShape(how.way, (how.shot, how.shot), how.queries)
-    seen = by_nearest_means(model) if state.step <= options.pretraining.steps else model
-    judged = evaluate(
-        seen, pool(seen, data["validation"]), shape, steps=seen.recipe.steps_default, episodes=how.episodes, seed=options.seed
-    )
-    improved = before is None or judged.accuracy > before.accuracy
-    best = Best(judged.accuracy, state.step, model.params, model.statistics) if improved or before is None else before
+    before = _best_of_kind(state, options)
+    judged = _judge(options, by_nearest_means(model) if state.step <= options.pretraining.steps else model, data["validation"])
+    improved = before is None or judged.score > before.score
+    best = Best(judged.score, state.step, model.params, model.statistics) if improved or before is None else before
     reporter.validated(state.step, judged, best)
     return replace(state, best=best, stale=0 if improved else state.stale + 1)
+
+
+def _judge(options: TrainOptions, model: MetaModel, tasks: Tasks) -> Judged | Errors:
+    how, steps = options.validation, model.recipe.steps_default
+    shape = EpisodeShape(how.way, (how.shot, how.shot), how.queries)
+    return judge_on(model, tasks)(shape, steps=steps, episodes=how.episodes, seed=options.seed)
 
 
 def _best_of_kind(state: Checkpoint, options: TrainOptions) -> Best | None:
@@ -227,11 +237,13 @@ def _best_of_kind(state: Checkpoint, options: TrainOptions) -> Best | None:
     return None if pretrained_only else state.best
 
 
-def freeze(options: TrainOptions, params: Params, classes: ClassInputs) -> MetaModel:
+def freeze(options: TrainOptions, params: Params, tasks: Tasks) -> MetaModel:
     """Make a meta-model of weights: measure their statistics on a fixed sample of training images, unchanged as served ones are."""
-    params = without_classifier(params)
-    generator = _generator(options.seed, "statistics")
-    rows = torch.randperm(len(classes.inputs), generator=generator)[:STATISTICS_SAMPLE]
-    encoder = options.build_encoder()
-    statistics = measure(encoder, params, unchanged(classes.inputs[rows], size=options.preprocessing.size))
+    params, encoder = without_classifier(params), options.build_encoder()
+    statistics = measure(encoder, params, _sample(options, tasks)) if isinstance(tasks, ClassInputs) else {}
     return MetaModel(encoder, options.build_recipe(), params, statistics)
+
+
+def _sample(options: TrainOptions, classes: ClassInputs) -> Tensor:
+    rows = torch.randperm(len(classes.inputs), generator=_generator(options.seed, "statistics"))[:STATISTICS_SAMPLE]
+    return unchanged(classes.inputs[rows], size=options.preprocessing.size)

@@ -62,6 +62,16 @@ class GlyphData(ImageData):
     drawings: int = Field(20, ge=2)
 
 
+class SinusoidData(Options):
+    """Regression tasks: sine waves, drawn on the spot (Finn et al. 2017)."""
+
+    source: Literal["sinusoid"]
+
+    @property
+    def copies(self) -> int:
+        return 1
+
+
 class FolderData(ImageData):
     """Your own images: a folder or zip of class folders, below --data-root where it is given; classes are split by their sorted order."""
 
@@ -168,7 +178,7 @@ class TrainOptions(Options):
     preset: str = "proto-anil"
     seed: int = Field(0, ge=0)
     threads: int = Field(2, ge=1, description="torch threads; part of what makes a run repeatable")
-    data: Annotated[OmniglotData | GlyphData | FolderData, Field(discriminator="source")]
+    data: Annotated[OmniglotData | GlyphData | FolderData | SinusoidData, Field(discriminator="source")]
     encoder: dict[str, Any]
     recipe: dict[str, Any] = Field(default_factory=dict, description="what differs from the preset's recipe")
     preprocessing: Preprocessing = Preprocessing()
@@ -190,20 +200,33 @@ class TrainOptions(Options):
             raise ValueError("expected one [[stages]] table at least; only preset = 'protonet' does without, given steps in [pretraining]")
         require_fitting(encoder, recipe)
         self.algorithm.outer_rule.require_fitting(recipe)
-        if recipe.way is not None and not self._only_way(recipe.way):
+        if recipe.head == "per_class" and not self._only_way(recipe.way):
             raise ValueError(
                 f"a per_class head serves {recipe.way} classes only; set way = [{recipe.way}, {recipe.way}] in every stage,"
                 f" way = {recipe.way} in [validation], and have {recipe.way} among ways in [final]"
             )
         if "weights" in self.encoder and not (isinstance(self.encoder["weights"], str) and isinstance(encoder, TorchvisionNetwork)):
             raise ValueError(f"[encoder] weights names a file for a torchvision:<network> encoder, got {self.encoder['weights']!r}")
-        wanted = (self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size)
-        if encoder.input_shape != wanted:
-            raise ValueError(f"[preprocessing] gives inputs of shape {wanted}, but [encoder] takes {encoder.input_shape}")
+        self._require_fitting_data(encoder, recipe)
         return self
 
-    def _only_way(self, way: int) -> bool:
-        return all(stage.way == (way, way) for stage in self.stages) and self.validation.way == way and way in self.final.ways
+    def _require_fitting_data(self, encoder: Encoder, recipe: Recipe) -> None:
+        regression = isinstance(self.data, SinusoidData)
+        if recipe.regression != regression:
+            raise ValueError(
+                f"[data] {self.data.source} is {'a regression' if regression else 'of classes'}, which takes"
+                f" {'' if regression else 'any but '}[recipe] head = 'output', got {recipe.head!r}"
+            )
+        if regression and (self.pretraining.steps or self.precision != "float32"):
+            raise ValueError("[pretraining] and precision = 'bfloat16' are for pictures in classes; leave them out for a regression")
+        pictures = (self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size)
+        wanted: tuple[int, ...] = (1,) if regression else pictures
+        if encoder.input_shape != wanted:
+            said = "[data] sinusoid" if regression else "[preprocessing]"
+            raise ValueError(f"{said} gives inputs of shape {wanted}, but [encoder] takes {encoder.input_shape}")
+
+    def _only_way(self, way: int | None) -> bool:
+        return all(set(stage.way) == {way} for stage in self.stages) and self.validation.way == way and way in self.final.ways
 
     @field_serializer("encoder")
     def _without_path(self, encoder: dict[str, Any]) -> dict[str, Any]:

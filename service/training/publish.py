@@ -2,38 +2,46 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import torch
 
-from service.inputs.specification import ImageInput
+from service.inputs.specification import ImageInput, InputSpecification, VectorInput
 from service.learner.episodes import ClassInputs, EpisodeShape
 from service.learner.meta_model import MetaModel
-from service.registry.manifest import EvaluationRow, Training
+from service.registry.manifest import ErrorRow, EvaluationRow, Training
 from service.registry.read import Stored
 from service.registry.write import Findings, write
 from service.training.calibrate import calibrate
 from service.training.evaluate import Pool, evaluate, pool
 from service.training.meta_train import Trained
 from service.training.options import TrainOptions
+from service.training.regression import Errors
+from service.training.sources.sinusoid import Sinusoids
+from service.training.tasks import Tasks, judge_on
 
 STEP_SEARCH_EPISODES = 400
 
 
-def publish(options: TrainOptions, trained: Trained, data: Mapping[str, ClassInputs], store: Path) -> Path:
+def publish(options: TrainOptions, trained: Trained, data: Mapping[str, Tasks], store: Path) -> Path:
     """Judge the trained meta-model on the test classes and write it to the store as the next version; gives its folder."""
     model = with_honest_steps(options, trained.model, data["validation"])
     return write(
         store,
         options.name,
         model,
-        takes=ImageInput(options.preprocessing),
+        takes=_takes(options, model),
         training=_training(options, trained, data),
         findings=find_out(model, data, options),
     )
 
 
-def calibrate_again(stored: Stored, options: TrainOptions, data: Mapping[str, ClassInputs], store: Path) -> Path:
+def _takes(options: TrainOptions, model: MetaModel) -> InputSpecification:
+    return VectorInput(model.encoder.input_shape[0]) if model.recipe.regression else ImageInput(options.preprocessing)
+
+
+def calibrate_again(stored: Stored, options: TrainOptions, data: Mapping[str, Tasks], store: Path) -> Path:
     """Calibrate a stored meta-model's scores on the validation classes, judge it again, and write it as the next version; gives its folder.
 
     Weights, recipe and what is known of the training stay.
@@ -49,10 +57,12 @@ def calibrate_again(stored: Stored, options: TrainOptions, data: Mapping[str, Cl
     )
 
 
-def find_out(model: MetaModel, data: Mapping[str, ClassInputs], options: TrainOptions) -> Findings:
-    """Calibrate on the validation classes, then judge on the test classes."""
-    calibration = calibrate(model, data["validation"], options)
-    test, label = data["test"], f"{options.data.source} test classes"
+def find_out(model: MetaModel, data: Mapping[str, Tasks], options: TrainOptions) -> Findings:
+    """Calibrate on the validation classes, then judge on the test classes; a regression has no scores to calibrate."""
+    test, validation, label = data["test"], data["validation"], f"{options.data.source} test classes"
+    if isinstance(test, Sinusoids) or isinstance(validation, Sinusoids):
+        return Findings(errors=error_rows(model, test, options, label=f"{options.data.source} tasks"))
+    calibration = calibrate(model, validation, options)
     rows = evaluation_rows(model, pool(model, test, calibration), options, label=label)
     if options.final.rotations:
         turned = pool(model, test.with_rotations(), calibration)
@@ -60,13 +70,13 @@ def find_out(model: MetaModel, data: Mapping[str, ClassInputs], options: TrainOp
     return Findings(rows, calibration)
 
 
-def with_honest_steps(options: TrainOptions, model: MetaModel, classes: ClassInputs) -> MetaModel:
+def with_honest_steps(options: TrainOptions, model: MetaModel, tasks: Tasks) -> MetaModel:
     """Lower `steps_max` to the largest count whose validation loss is no worse than that of the default steps."""
     how = options.validation
-    shape, prepared = EpisodeShape(how.way, (how.shot, how.shot), how.queries), pool(model, classes)
+    shape, judge = EpisodeShape(how.way, (how.shot, how.shot), how.queries), judge_on(model, tasks)
 
     def loss(steps: int) -> float:
-        return evaluate(model, prepared, shape, steps=steps, episodes=STEP_SEARCH_EPISODES, seed=options.seed).loss
+        return judge(shape, steps=steps, episodes=STEP_SEARCH_EPISODES, seed=options.seed).loss
 
     default, limit = model.recipe.steps_default, model.recipe.steps_max
     bar = loss(default)
@@ -99,15 +109,42 @@ def evaluation_rows(model: MetaModel, prepared: Pool, options: TrainOptions, *, 
     return rows
 
 
-def _training(options: TrainOptions, trained: Trained, data: Mapping[str, ClassInputs]) -> Training:
+def error_rows(model: MetaModel, tasks: Tasks, options: TrainOptions, *, label: str) -> list[ErrorRow]:
+    """Fill the table of a regression: every shot of the configuration, after one step, the default and the most."""
+    final, recipe, judge = options.final, model.recipe, judge_on(model, tasks)
+    rows = []
+    for shot, steps in product(final.shots, sorted({min(1, recipe.steps_max), recipe.steps_default, recipe.steps_max})):
+        found = judge(
+            EpisodeShape(options.validation.way, (shot, shot), final.queries), steps=steps, episodes=final.episodes, seed=options.seed
+        )
+        if isinstance(found, Errors):
+            rows.append(
+                ErrorRow(
+                    data=label,
+                    shot=shot,
+                    scope=recipe.scope,
+                    steps=steps,
+                    squared_error=round(found.mean, 5),
+                    ci95=round(found.ci95, 5),
+                    median=round(found.median, 5),
+                    episodes=final.episodes,
+                    queries=final.queries,
+                )
+            )
+    return rows
+
+
+def _training(options: TrainOptions, trained: Trained, data: Mapping[str, Tasks]) -> Training:
+    classes = {part: tasks for part, tasks in data.items() if isinstance(tasks, ClassInputs)}
+    names = {part: each.names for part, each in classes.items()}
     return Training(
         preset=options.preset,
         paper=options.algorithm.paper,
         config=options.model_dump(mode="json"),
-        classes={part: len(classes) for part, classes in data.items()},
-        train_classes=data["train"].names[: len(data["train"]) // options.data.copies],
-        validation_classes=data["validation"].names,
-        test_classes=data["test"].names,
+        classes={part: len(each) for part, each in classes.items()},
+        train_classes=names.get("train", ())[: len(names.get("train", ())) // options.data.copies],
+        validation_classes=names.get("validation", ()),
+        test_classes=names.get("test", ()),
         starting_weights=trained.starting_weights,
         pretraining_steps=min(trained.steps, options.pretraining.steps),
         meta_steps=max(0, trained.steps - options.pretraining.steps),

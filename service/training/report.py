@@ -10,6 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 from service.learner.outer_rules import Outcome
 from service.training.checkpoint import Best
 from service.training.evaluate import Judged
+from service.training.regression import Errors
 
 CURVE_EVERY = 20
 
@@ -38,14 +39,13 @@ class ProgressReport:
         """Hear of one meta-step."""
         self._progress.update(self._bar, completed=step, loss=f"{outcome.loss:.3f}")
         if step % CURVE_EVERY == 0:
-            curves = {"train/loss": outcome.loss, "train/accuracy": outcome.accuracy, "train/learning_rate": learning_rate}
-            self._plot(step, curves)
+            self._plot(step, {"train/loss": outcome.loss, "train/accuracy": outcome.accuracy, "train/learning_rate": learning_rate})
 
-    def validated(self, step: int, judged: Judged, best: Best) -> None:
+    def validated(self, step: int, judged: Judged | Errors, best: Best) -> None:
         """Hear of one validation."""
-        self._progress.update(self._bar, validation=f"{judged.accuracy:.2%} (best {best.accuracy:.2%} at {best.step})")
-        self._progress.console.print(f"step {step:>6}  validation {judged.accuracy:.2%} ± {judged.ci95:.2%}  loss {judged.loss:.4f}")
-        self._plot(step, {"validation/accuracy": judged.accuracy, "validation/loss": judged.loss})
+        self._progress.update(self._bar, validation=f"{judged} (best at {best.step})")
+        self._progress.console.print(f"step {step:>6}  validation {judged}")
+        self._plot(step, {"validation/score": judged.score, "validation/loss": judged.loss})
 
     def _plot(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():

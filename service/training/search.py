@@ -12,13 +12,14 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from service.errors import BadCheckpointError
-from service.learner.episodes import ClassInputs
 from service.learner.outer_rules import Outcome
 from service.training.checkpoint import FILENAME, Best, fingerprint
 from service.training.demands import require_enough
 from service.training.evaluate import Judged
 from service.training.meta_train import Trained, meta_train
+from service.training.regression import Errors
 from service.training.search_space import SearchSpace
+from service.training.tasks import Tasks
 
 STUDY = "study.db"
 
@@ -83,7 +84,7 @@ def open_study(space: SearchSpace, run: Path, *, resume: bool) -> Study:
 
 
 def search(
-    study: Study, space: SearchSpace, data: Mapping[str, ClassInputs], run: Path, *, trials: int, should_stop: Callable[[], bool]
+    study: Study, space: SearchSpace, data: Mapping[str, Tasks], run: Path, *, trials: int, should_stop: Callable[[], bool]
 ) -> Iterator[Tried]:
     """Give trials as they finish, until so many have, those of earlier runs among them, or until told to stop.
 
@@ -100,9 +101,9 @@ def search(
         trained, cut = _train(trial, space, data, run, should_stop)
         if trained is None or not (trained.finished or cut):
             return
-        trial.set_user_attr(ACCURACY, trained.best.accuracy)
+        trial.set_user_attr(ACCURACY, trained.best.score)
         trial.set_user_attr(STEP, trained.steps)
-        told = {"values": trained.best.accuracy} if trained.finished else {"state": TrialState.PRUNED}
+        told = {"values": trained.best.score} if trained.finished else {"state": TrialState.PRUNED}
         yield _tried(study.tell(trial, **told), space)
 
 
@@ -127,14 +128,14 @@ class _Watched:
     def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None:
         """Hear of one meta-step."""
 
-    def validated(self, step: int, judged: Judged, best: Best) -> None:  # noqa: ARG002 - a reporter's signature
+    def validated(self, step: int, judged: Judged | Errors, best: Best) -> None:  # noqa: ARG002 - a reporter's signature
         """Hear of one validation."""
-        self._trial.report(judged.accuracy, step)
+        self._trial.report(judged.score, step)
         self.cut = self._trial.should_prune()
 
 
 def _train(
-    trial: Trial, space: SearchSpace, data: Mapping[str, ClassInputs], run: Path, should_stop: Callable[[], bool]
+    trial: Trial, space: SearchSpace, data: Mapping[str, Tasks], run: Path, should_stop: Callable[[], bool]
 ) -> tuple[Trained | None, bool]:
     """Train by what was drawn; also whether it was cut short."""
     # In a folder named by its configuration a trial that was interrupted goes on, and one drawn again costs nothing.

@@ -4,7 +4,7 @@ import pytest
 
 from service.registry.read import read
 from service.training.publish import publish
-from service.training.sources.load import load_data
+from service.training.sources.load import load_classes
 from tests.cli.conftest import Command
 from tests.registry.stored import edit_manifest
 from tests.training.runs import tiny_options, train
@@ -18,7 +18,7 @@ OPTIONS = tiny_options(
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A meta-model that was trained and calibrated on invented characters."""
     folder = tmp_path_factory.mktemp("trained")
-    data = load_data(OPTIONS.data, OPTIONS.preprocessing, data_root=None)
+    data = load_classes(OPTIONS, data_root=None)
     trained = train(OPTIONS, folder / "run", data=data)
     assert trained is not None
     return publish(OPTIONS, trained, data, folder / "store")

@@ -15,8 +15,9 @@ from service.training.checkpoint import Best, Checkpoint, load_checkpoint
 from service.training.evaluate import Judged
 from service.training.meta_train import Trained, meta_train
 from service.training.options import TrainOptions
+from service.training.regression import Errors
 from service.training.sources.glyphs import glyphs
-from service.training.sources.load import load_data
+from service.training.sources.load import load_classes
 
 SMALL = Preprocessing(size=16)
 
@@ -74,7 +75,7 @@ def tiny_data() -> Mapping[str, ClassInputs]:
 def loaded_data() -> Mapping[str, ClassInputs]:
     """What `SHIPPED_KIND` loads: turned, mirrored, twice as large."""
     options = tiny_options(**SHIPPED_KIND)
-    return load_data(options.data, options.preprocessing, data_root=None)
+    return load_classes(options, data_root=None)
 
 
 @dataclass(slots=True)
@@ -84,7 +85,7 @@ class Heard:
     steps: list[int] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
-    judged: list[Judged] = field(default_factory=list)
+    judged: list[Any] = field(default_factory=list)
     validated_at: list[int] = field(default_factory=list)
 
     def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None:
@@ -92,7 +93,7 @@ class Heard:
         self.outcomes.append(outcome)
         self.rates.append(learning_rate)
 
-    def validated(self, step: int, judged: Judged, best: Best) -> None:  # noqa: ARG002 - a reporter's signature
+    def validated(self, step: int, judged: Judged | Errors, best: Best) -> None:  # noqa: ARG002 - a reporter's signature
         self.validated_at.append(step)
         self.judged.append(judged)
 

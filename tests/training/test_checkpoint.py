@@ -10,7 +10,7 @@ from service.errors import BadCheckpointError
 from service.training.checkpoint import FILENAME, Best, Checkpoint, fingerprint, load_checkpoint, save_checkpoint
 from tests.training.runs import assert_same, tiny_options
 
-BEST = Best(accuracy=0.5, step=3, params={"a": torch.arange(3.0)}, statistics={"b": torch.ones(2)})
+BEST = Best(score=0.5, step=3, params={"a": torch.arange(3.0)}, statistics={"b": torch.ones(2)})
 CHECKPOINT = Checkpoint(
     step=4,
     params={"a": torch.tensor([0.1, 1e-30, 3.0])},

@@ -71,7 +71,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(stops: list[int],
     assert resumed is not None
     assert_same(dict(resumed.model.params), dict(trained.model.params))
     assert_same(dict(resumed.model.statistics), dict(trained.model.statistics))
-    assert (resumed.best.accuracy, resumed.best.step, resumed.finished) == (trained.best.accuracy, trained.best.step, True)
+    assert (resumed.best.score, resumed.best.step, resumed.finished) == (trained.best.score, trained.best.step, True)
 
 
 def test_so_does_one_with_all_that_the_shipped_configurations_turn_on(tmp_path: Path) -> None:
@@ -165,14 +165,14 @@ def test_the_best_validated_average_is_the_result(whole: tuple[Path, Trained], t
     heard = Heard()
     train(tiny_options(), tmp_path, heard=heard)
     accuracies = [judged.accuracy for judged in heard.judged]
-    assert whole[1].best.accuracy == max(accuracies)
+    assert whole[1].best.score == max(accuracies)
     assert whole[1].best.step == 3 * (1 + accuracies.index(max(accuracies)))
     # Judged again, the result gives the figure it was chosen by: parameters and statistics belong together.
     shape = validation_shape(tiny_options())
     model = whole[1].model
     validation = pool(model, tiny_data()["validation"])
     again = evaluate(model, validation, shape, steps=model.recipe.steps_default, episodes=20, seed=tiny_options().seed)
-    assert again.accuracy == whole[1].best.accuracy
+    assert again.accuracy == whole[1].best.score
 
 
 def test_each_validation_judges_the_average_of_its_own_step(tmp_path: Path) -> None:

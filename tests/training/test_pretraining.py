@@ -150,7 +150,7 @@ def test_the_best_weights_of_pretraining_do_not_stand_against_those_of_meta_trai
     assert trained is not None
     assert heard.validated_at == [1, 2, 3, 4, 5, 6, 7]
     assert trained.best.step > 3
-    assert trained.best.accuracy == max(judged.accuracy for judged in heard.judged[3:])
+    assert trained.best.score == max(judged.accuracy for judged in heard.judged[3:])
 
 
 def test_patience_waits_for_meta_training(tmp_path: Path) -> None:

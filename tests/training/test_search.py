@@ -74,7 +74,7 @@ def test_the_best_configuration_trains_and_comes_to_what_the_search_said(
     options = read_options(write_best(tmp_path, space, winner))
     trained = train(options, tmp_path / "run")
     assert trained is not None
-    assert trained.best.accuracy == winner.accuracy
+    assert trained.best.score == winner.accuracy
     assert (tmp_path / BEST).read_text().startswith(f"# Trial {winner.number} of the search in ")
 
 
@@ -97,7 +97,7 @@ def test_a_trial_that_was_interrupted_goes_on_from_its_checkpoint_and_those_that
     assert rest[0].values == space.values(left.params)
     alone = train(space.options_with(rest[0].values), tmp_path / "alone")
     assert alone is not None
-    assert (rest[0].accuracy, rest[0].step) == (alone.best.accuracy, META_STEPS)
+    assert (rest[0].accuracy, rest[0].step) == (alone.best.score, META_STEPS)
     assert [one.values for one in first] != [one.values for one in rest[:2]]
 
     study = open_study(space, tmp_path, resume=True)
