@@ -3,24 +3,26 @@
 import { element, shape } from "./elements.js";
 
 const WIDTH = 320;
-const HEIGHT = 120;
+const HEIGHT = 100;
 const LEFT = 38;
 const RIGHT = 10;
 const TOP = 10;
 const BOTTOM = 24;
 const STEP_MS = 140;
 
-/** A chart of losses, before the first step and after each. */
-export function lossChart(losses) {
+/** A chart of losses, before the first step and after each, beside what guessing among so many classes would cost; null where none can be guessed. */
+export function lossChart(losses, classes = null) {
+  const guessing = classes === null ? null : Math.log(classes);
   const x = (step) => LEFT + (step * (WIDTH - LEFT - RIGHT)) / Math.max(losses.length - 1, 1);
-  const top = Math.max(...losses) || 1;
+  const top = Math.max(...losses, guessing ?? 0) || 1;
   const y = (loss) => TOP + (1 - loss / top) * (HEIGHT - TOP - BOTTOM);
   const line = shape("polyline", { class: "loss-line" });
   const dots = shape("g", { class: "loss-dots" });
   const chart = shape(
     "svg",
-    { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": inWords(losses) },
+    { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": inWords(losses, guessing) },
     ...[0, top / 2, top].map((loss) => rule(y(loss), loss)),
+    guessing === null ? null : mark(y(guessing)),
     ...ticks(losses.length).map((step) => shape("text", { x: x(step), y: HEIGHT - 8, "text-anchor": "middle" }, `${step}`)),
     line,
     dots,
@@ -30,14 +32,25 @@ export function lossChart(losses) {
     line.setAttribute("points", points.slice(0, shown).join(" "));
     dots.replaceChildren(...points.slice(0, shown).map(([cx, cy]) => shape("circle", { cx, cy, r: 3 })));
   });
-  return element("figure", {}, chart, element("figcaption", {}, "Loss on your examples, before the first inner step and after each"));
+  return element("figure", {}, chart, element("figcaption", {}, inWords(losses, guessing)));
 }
 
 /** What the chart says to those who cannot see it. */
-export function inWords(losses) {
+export function inWords(losses, guessing = null) {
   const steps = losses.length - 1;
-  if (steps === 0) return `No inner step was taken; the loss on your examples is ${short(losses[0])}.`;
-  return `The loss on your examples went from ${short(losses[0])} to ${short(losses.at(-1))} in ${steps} inner step${steps === 1 ? "" : "s"}.`;
+  const [first, last] = [short(losses[0]), short(losses.at(-1))];
+  const named = `${steps} inner step${steps === 1 ? "" : "s"}`;
+  const moved = first === last ? `Loss on your examples: ${first}, after ${named} as before` : `Loss on your examples: from ${first} to ${last} in ${named}`;
+  return guessing === null ? `${moved}.` : `${moved}; guessing would be ${short(guessing)}.`;
+}
+
+function mark(y) {
+  return shape(
+    "g",
+    { class: "guessing" },
+    shape("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y, y2: y }),
+    shape("text", { x: WIDTH - RIGHT, y: y + 13, "text-anchor": "end" }, "guessing"),
+  );
 }
 
 function rule(y, loss) {
@@ -55,7 +68,8 @@ function ticks(count) {
 }
 
 function short(number) {
-  return number === 0 ? "0" : number >= 0.001 ? Number(number.toPrecision(2)).toString() : number.toExponential(0);
+  if (number <= 0) return "0";
+  return number < 0.001 ? "below 0.001" : Number(number.toPrecision(2)).toString();
 }
 
 /** Shows one point more at a time; all at once to those who asked for less motion. */

@@ -151,7 +151,7 @@ class Card {
     });
     this.#remove = button("×", () => this.#leave(), { class: "quiet icon" });
     this.#add = button("Add", () => this.commit());
-    this.#pad.addEventListener("change", () => this.element.classList.toggle("inked", !this.#pad.isEmpty));
+    this.#pad.addEventListener("change", () => this.element.classList.toggle("unsaved", !this.#pad.isEmpty));
     this.#pad.addEventListener("done", () => this.commit());
     const tools = element(
       "div",
@@ -162,7 +162,7 @@ class Card {
     this.element = element(
       "li",
       { class: "card", "data-takes": true, ongive: (event) => take(event.detail) },
-      element("div", { class: "card-head" }, element("span", { class: "dot" }), this.#name, this.#remove),
+      element("div", { class: "card-head" }, this.#name, this.#remove),
       element(
         "div",
         { class: "card-body" },

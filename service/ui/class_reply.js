@@ -35,7 +35,7 @@ export class ClassReply {
     this.#labels = labels;
     this.#grows = grows;
     this.#chips.replaceChildren(
-      ...labels.map((label) => button(label, () => this.onteach({ label }), { class: "chip", "data-hue": this.#hue(label) })),
+      ...labels.map((label) => button(label, () => this.onteach({ label }), { class: "quiet chip", "data-hue": this.#hue(label) })),
     );
   }
 
@@ -81,8 +81,10 @@ export class ClassReply {
   }
 }
 
+/** Whole per cent; nothing is ever quite sure. */
 function percent(score) {
-  return `${(100 * score).toFixed(score > 0.0995 && score < 0.9995 ? 0 : 1)} %`;
+  if (score < 0.005) return "< 1 %";
+  return score > 0.995 ? "> 99 %" : `${Math.round(100 * score)} %`;
 }
 
 /** How far the best class is ahead, where the server says so. */

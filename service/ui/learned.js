@@ -9,16 +9,14 @@ export function learned(session, { copied, extra = null }) {
   return element(
     "div",
     { class: "learned" },
-    lossChart(session.losses),
-    extra,
+    element("div", { class: "figures" }, lossChart(session.losses, session.labels?.length ?? null), extra),
     element(
       "dl",
       { class: "facts" },
       ...fact("Leave-one-out", leaveOneOut(session)),
       ...fact("Time", spent(session)),
       ...fact("Knows", knows(session)),
-      ...fact("Session", element("span", { class: "id" }, element("code", {}, session.session), ` revision ${session.revision}`), copyLink(session, copied)),
-      ...fact("Ends", expiry(session)),
+      ...fact("Session", element("code", {}, session.session), ` revision ${session.revision}, ends ${expiry(session)}`, copyLink(session, copied)),
     ),
   );
 }
@@ -28,15 +26,15 @@ function fact(name, ...what) {
 }
 
 function leaveOneOut({ leave_one_out_accuracy: share }) {
-  if (share === undefined) return "not measured for this kind of model";
-  if (share === null) return "unknown: it takes two examples of a class to hide one";
-  return `${Math.round(100 * share)} % of the examples are guessed rightly from the others`;
+  if (share === undefined) return "not measured for this model";
+  if (share === null) return "unknown: that takes two examples of a class";
+  return `${Math.round(100 * share)} % guessed rightly from the others`;
 }
 
 function spent({ milliseconds }) {
   if (!milliseconds) return "adapted earlier";
   const { decode, queue, compute } = milliseconds;
-  return `${(decode + queue + compute).toFixed(0)} ms: ${decode.toFixed(1)} reading, ${queue.toFixed(1)} waiting, ${compute.toFixed(1)} learning`;
+  return `${(decode + queue + compute).toFixed(0)} ms (reading ${decode.toFixed(0)}, waiting ${queue.toFixed(0)}, learning ${compute.toFixed(0)})`;
 }
 
 function knows({ shots }) {

@@ -129,6 +129,7 @@ function open(session, examples = null) {
   at("question").hidden = false;
   at("ask-hint").hidden = true;
   tell(session, known, model, question);
+  if (matchMedia("(min-width: 62rem)").matches) at("ask").scrollIntoView({ block: "nearest" });
 }
 
 function questionFor(model) {

@@ -14,6 +14,7 @@ export class Pad extends EventTarget {
   #drawing = null; // the pointer that draws
   #pen = { x: SIDE / 2, y: SIDE / 2, down: false }; // of the arrow keys
   #canvas;
+  #stage;
 
   /** Tells of every change with `change`, and of the Enter key with `done`. */
   constructor(label) {
@@ -34,11 +35,12 @@ export class Pad extends EventTarget {
       onfocus: () => this.#paint(),
       onblur: () => this.#paint(),
     });
+    this.#stage = element("div", { class: "stage" }, this.#canvas, element("span", { class: "placeholder", "aria-hidden": "true" }, "Draw here"));
     this.#paint();
   }
 
   get element() {
-    return this.#canvas;
+    return this.#stage;
   }
 
   get isEmpty() {
@@ -122,6 +124,7 @@ export class Pad extends EventTarget {
   #paint() {
     const context = this.#canvas.getContext("2d");
     draw(context, this.#strokes);
+    this.#stage.classList.toggle("inked", !this.isEmpty);
     if (this.#canvas.matches(":focus-visible")) cross(context, this.#pen);
   }
 }

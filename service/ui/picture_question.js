@@ -17,7 +17,7 @@ export class PictureQuestion extends EventTarget {
     super();
     this.#failed = failed;
     this.#pad.addEventListener("change", () => this.#become(null));
-    const stage = element("div", { class: "stage" }, this.#pad.element, this.#cover);
+    this.#pad.element.append(this.#cover);
     const tools = element(
       "div",
       { class: "tools" },
@@ -26,7 +26,7 @@ export class PictureQuestion extends EventTarget {
       button("File", () => this.#attempt(async () => this.#take(await chooseFiles()))),
       button("Camera", () => this.#attempt(() => photograph("A picture to ask about", (photo) => this.#become(photo)))),
     );
-    this.element = element("div", { class: "question", "data-takes": true, ongive: (event) => this.#take(event.detail) }, stage, tools);
+    this.element = element("div", { class: "question", "data-takes": true, ongive: (event) => this.#take(event.detail) }, this.#pad.element, tools);
     acceptDrops(this.element, (given) => this.#take(given));
   }
 

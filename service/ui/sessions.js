@@ -18,9 +18,9 @@ export function sessionList(sessions, { current, ...actions }) {
 
 /** When a session ends, in words. */
 export function expiry({ pinned, expires_at: end }, now = Date.now()) {
-  if (pinned || end === null) return "never: it is pinned";
+  if (pinned || end === null) return "never, as it is pinned";
   const seconds = Math.round((Date.parse(end) - now) / 1000);
-  if (seconds <= 0) return "it has ended";
+  if (seconds <= 0) return "now";
   const [size, unit] = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]].find(([size]) => seconds >= 1.5 * size || size === 1);
   const count = Math.round(seconds / size);
   return `in ${count} ${unit}${count === 1 ? "" : "s"}`;

@@ -1,6 +1,7 @@
 /** Calls as a person would write them: for a shell with curl, for Python with the client. */
 
 import { exampleToWire } from "./api.js";
+import { toWire } from "./inputs.js";
 
 const SHOWN_CHARACTERS = 16;
 
@@ -25,7 +26,7 @@ const CURL = {
   grow: ({ session, examples }, url, whole) =>
     posted(`${url}/${session}/examples`, {}, "support", examples.map((one) => [one.input, exampleToWire(one)]), whole),
   predict: ({ session, inputs, options }, url, whole) =>
-    posted(`${url}/${session}/predict`, options, "queries", inputs.map((input) => [input, exampleToWire({ input })]), whole),
+    posted(`${url}/${session}/predict`, options, "queries", inputs.map((input) => [input, toWire(input)]), whole),
   open: ({ session }, url) => `curl -s ${url}/${session}`,
   export: ({ session }, url) => `curl -s ${url}/${session}/weights -o ${session}.safetensors`,
   delete: ({ session }, url) => `curl -s -X DELETE ${url}/${session}`,
@@ -35,7 +36,7 @@ const CURL = {
 function posted(url, options, name, entries, whole) {
   const lines = entries.map(([input, wire]) => {
     const { image, ...rest } = wire;
-    const fields = escaped(JSON.stringify(rest).slice(1, -1));
+    const fields = Object.entries(rest).map(([key, value]) => `"${key}": ${escaped(JSON.stringify(value))}`).join(", ");
     if (image === undefined) return `  {${fields}}`;
     const content = input.fromFile ? `$(base64 < ${quoted(input.name)} | tr -d '\\n')` : shortened(image, whole);
     return `  {${[`"image": "${content}"`, fields].filter(Boolean).join(", ")}}`;
