@@ -18,8 +18,9 @@ def test_only_the_newest_question_is_answered(hands: Hands) -> None:
         "latest",
         """
         const answers = [], open = [];
-        const live = it.latest(() => new Promise((resolve) => open.push(resolve)), { pause: 1, answered: (one) => answers.push(one), failed() {} });
-        const wait = (count) => new Promise((resolve) => { const look = () => (open.length >= count ? resolve() : setTimeout(look, 1)); look(); });
+        const asked = () => new Promise((resolve) => open.push(resolve));
+        const live = it.latest(asked, { pause: 1, answered: (one) => answers.push(one), failed() {} });
+        const wait = async (count) => { while (open.length < count) await new Promise((resolve) => setTimeout(resolve, 1)); };
         live.changed(); await wait(1);
         live.changed(); await wait(2);
         open[1]("new"); open[0]("old");
@@ -50,7 +51,15 @@ def test_many_changes_ask_once_in_a_pause(hands: Hands) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(-1, "now"), (1, "in 1 second"), (59, "in 59 seconds"), (600, "in 10 minutes"), (3600, "in 60 minutes"), (7200, "in 2 hours"), (604_800, "in 7 days")],
+    [
+        (-1, "now"),
+        (1, "in 1 second"),
+        (59, "in 59 seconds"),
+        (600, "in 10 minutes"),
+        (3600, "in 60 minutes"),
+        (7200, "in 2 hours"),
+        (604_800, "in 7 days"),
+    ],
 )
 def test_an_end_is_said_in_the_unit_that_fits(hands: Hands, seconds: int, words: str) -> None:
     body = f"return it.expiry({{ pinned: false, expires_at: new Date(1e12 + {seconds} * 1000).toISOString() }}, 1e12)"
@@ -63,7 +72,8 @@ def test_a_pinned_session_never_ends(hands: Hands) -> None:
 
 def test_an_error_names_the_picture_in_place_of_its_number(hands: Hands) -> None:
     body = """
-    const examples = [{ label: "a", input: { kind: "picture", name: "one.png" } }, { label: "b", input: { kind: "vector", numbers: [1, 2] } }];
+    const [one, two] = [{ kind: "picture", name: "one.png" }, { kind: "vector", numbers: [1, 2] }];
+    const examples = [{ label: "a", input: one }, { label: "b", input: two }];
     return ["support[0]: expected an image", "support[1]: expected 3 numbers", "support[7]: no such", "the queue is full"]
       .map((text) => it.inWords(new Error(text), examples));
     """
