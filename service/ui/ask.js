@@ -19,6 +19,7 @@ export class Ask {
   #grown;
   #failed;
   #live;
+  #isGrowing = false;
 
   constructor({ api, session, question, reply, grown, failed }) {
     Object.assign(this, { element: element("div", { class: "ask" }, question.element, reply.element) });
@@ -59,7 +60,9 @@ export class Ask {
   }
 
   async #teach(lesson) {
+    if (this.#isGrowing) return; // a second click of one thought
     const example = { ...lesson, input: this.#question.input };
+    this.#isGrowing = true;
     this.#live.cancel();
     try {
       const session = await this.#api.grow(this.#session.session, [example]);
@@ -69,6 +72,8 @@ export class Ask {
       this.#live.changed();
     } catch (error) {
       this.#failed(error, [example]);
+    } finally {
+      this.#isGrowing = false;
     }
   }
 

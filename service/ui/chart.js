@@ -40,8 +40,8 @@ export function inWords(losses, guessing = null) {
   const steps = losses.length - 1;
   const [first, last] = [short(losses[0]), short(losses.at(-1))];
   const named = `${steps} inner step${steps === 1 ? "" : "s"}`;
-  const moved = first === last ? `Loss on your examples: ${first}, after ${named} as before` : `Loss on your examples: from ${first} to ${last} in ${named}`;
-  return guessing === null ? `${moved}.` : `${moved}; guessing would be ${short(guessing)}.`;
+  const moved = first === last ? `${first} from the start` : `from ${first} to ${last} in ${named}`;
+  return `Loss on your examples: ${moved}${guessing === null ? "" : `; guessing would be ${short(guessing)}`}.`;
 }
 
 function mark(y) {

@@ -3,15 +3,11 @@
 import { photograph } from "./camera.js";
 import { button, element } from "./elements.js";
 import { acceptDrops, chooseFiles, chooseFolder } from "./files.js";
+import { hueOf } from "./hues.js";
 import { pictureOf } from "./inputs.js";
 import { Pad } from "./pad.js";
 import { CHARACTERS, sampleExamples } from "./samples.js";
 import { SupportSet } from "./support_set.js";
-
-/** Which of the eight class colours a label has: its place among all labels. */
-export function hueOf(label, labels) {
-  return Math.max(labels.indexOf(label), 0) % 8;
-}
 
 /** An editor of a picture support set; tells of changes with `change`, and gives errors to `failed`. */
 export class ClassCards extends EventTarget {
@@ -107,10 +103,10 @@ export class ClassCards extends EventTarget {
       card.element.remove();
       this.#cards.delete(id);
     }
-    classes.forEach((one, place) => {
+    for (const one of classes) {
       if (!this.#cards.has(one.id)) this.#make(one.id);
-      this.#cards.get(one.id).show(one, place);
-    });
+      this.#cards.get(one.id).show(one, hueOf(one.label.trim(), this.labels));
+    }
     this.dispatchEvent(new Event("change"));
   }
 
@@ -191,8 +187,8 @@ class Card {
     this.#name.focus();
   }
 
-  show(one, place) {
-    this.element.dataset.hue = place % 8;
+  show(one, hue) {
+    this.element.dataset.hue = hue;
     if (one === this.#shown) return;
     this.#label = one.label;
     if (this.#name.value !== one.label) this.#name.value = one.label;

@@ -1,7 +1,7 @@
 /** The answer of a classifier: its best guess, a bar for every likely class, and one click to teach it. */
 
-import { hueOf } from "./class_cards.js";
 import { button, element } from "./elements.js";
+import { hueOf } from "./hues.js";
 
 export class ClassReply {
   onteach = () => {};

@@ -9,14 +9,14 @@ export function learned(session, { copied, extra = null }) {
   return element(
     "div",
     { class: "learned" },
-    element("div", { class: "figures" }, lossChart(session.losses, session.labels?.length ?? null), extra),
+    element("div", { class: "figures" }, lossChart(session.losses, session.labels?.length || null), extra),
     element(
       "dl",
       { class: "facts" },
       ...fact("Leave-one-out", leaveOneOut(session)),
       ...fact("Time", spent(session)),
       ...fact("Knows", knows(session)),
-      ...fact("Session", element("code", {}, session.session), ` revision ${session.revision}, ends ${expiry(session)}`, copyLink(session, copied)),
+      ...fact("Session", element("code", {}, session.session), ` revision ${session.revision}, ends ${expiry(session)} `, copyLink(session, copied)),
     ),
   );
 }

@@ -9,14 +9,14 @@ import { pasted } from "./files.js";
 import { Journal } from "./journal.js";
 import { learned } from "./learned.js";
 import { about, kindOf, referenceOf } from "./models.js";
+import { calm, copy, failed, say } from "./notices.js";
 import { PictureQuestion } from "./picture_question.js";
 import { regressionPlot } from "./plot.js";
-import { sampleQueries } from "./samples.js";
+import { CHARACTERS, sampleQueries } from "./samples.js";
 import { sessionList } from "./sessions.js";
 import { TableEditor } from "./table.js";
 import { TargetReply } from "./target_reply.js";
 import { VectorQuestion } from "./vector_question.js";
-import { inWords } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 const journal = new Journal();
@@ -79,6 +79,7 @@ function ready() {
 // Sessions --------------------------------------------------------------------------------------------------------------
 
 async function adapt() {
+  if (at("adapt").hasAttribute("aria-busy")) return; // a second click of one thought
   const model = chosen();
   let examples = [];
   at("adapt").setAttribute("aria-busy", "true");
@@ -116,7 +117,7 @@ function open(session, examples = null) {
   const model = models.find((one) => referenceOf(one) === session.model) ?? chosen();
   const isRegression = kindOf(model) === "regression";
   const known = examples ? [...examples] : null;
-  const question = questionFor(model);
+  const question = questionFor(model, session);
   const grown = (next, example) => {
     known?.push(example);
     if (known) editor.add(example);
@@ -132,11 +133,13 @@ function open(session, examples = null) {
   if (matchMedia("(min-width: 62rem)").matches) at("ask").scrollIntoView({ block: "nearest" });
 }
 
-function questionFor(model) {
+/** What is asked about; our own drawings are offered only to a session that knows them. */
+function questionFor(model, { labels }) {
   const kind = kindOf(model);
   if (kind === "vector" || kind === "regression") return new VectorQuestion({ columns: model.input.length ?? editor.columns });
   const question = new PictureQuestion({ failed });
-  if (kind === "drawing") sampleQueries().then((samples) => question.offer(samples), failed);
+  const ours = CHARACTERS.filter((character) => labels.includes(character));
+  if (ours.length) sampleQueries(ours).then((samples) => question.offer(samples), failed);
   return question;
 }
 
@@ -213,19 +216,7 @@ async function end({ session: id }) {
   await listSessions();
 }
 
-// Words -----------------------------------------------------------------------------------------------------------------
-
-function say(text) {
-  at("status").textContent = text;
-}
-
-/** Shows an error until something succeeds. */
-function failed(error, examples = []) {
-  if (!(error instanceof Error)) throw error;
-  at("alert").textContent = inWords(error, examples);
-  at("alert").hidden = false;
-  if (error.name === "TypeError") console.error(error);
-}
+// Errors ----------------------------------------------------------------------------------------------------------------
 
 /** An open session refused: if it is no more, there is nothing left to ask. */
 function refused(error, examples) {
@@ -235,20 +226,6 @@ function refused(error, examples) {
     error.message += " Press Adapt to make a new one from the examples on this page.";
   }
   failed(error, examples);
-}
-
-function calm() {
-  at("alert").hidden = true;
-  at("alert").textContent = "";
-}
-
-async function copy(text, what) {
-  try {
-    await navigator.clipboard.writeText(text);
-    say(`Copied ${what}.`);
-  } catch {
-    failed(new Error("The browser does not let this page copy. Select the text and copy it by hand."));
-  }
 }
 
 // Events ----------------------------------------------------------------------------------------------------------------

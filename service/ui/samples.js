@@ -5,12 +5,12 @@ import { pictureOf } from "./inputs.js";
 export const CHARACTERS = ["anchor", "comet", "kite", "hook", "ladder"];
 
 /** `[{ label, input }]` to learn from. */
-export function sampleExamples(characters = CHARACTERS) {
-  return Promise.all(characters.flatMap((label) => [1, 2].map(async (n) => ({ label, input: await sample(`${label}-${n}.png`) }))));
+export function sampleExamples() {
+  return Promise.all(CHARACTERS.flatMap((label) => [1, 2].map(async (n) => ({ label, input: await sample(`${label}-${n}.png`) }))));
 }
 
-/** Inputs to ask about, one of each character. */
-export function sampleQueries(characters = CHARACTERS) {
+/** Inputs to ask about, one of each of these characters. */
+export function sampleQueries(characters) {
   return Promise.all(characters.map((label) => sample(`${label}-query.png`)));
 }
 

@@ -86,9 +86,9 @@ def test_an_error_names_the_picture_in_place_of_its_number(hands: Hands) -> None
 
 
 def test_the_loss_is_described_to_those_who_cannot_see_the_chart(hands: Hands) -> None:
-    body = "return [it.inWords([1.5, 0.25], Math.log(5)), it.inWords([0.0001, 0], Math.log(2)), it.inWords([4, 3, 2])]"
+    body = "return [it.inWords([1.5, 0.25], Math.log(5)), it.inWords([0.0001, 0.0001], Math.log(2)), it.inWords([4, 3, 2])]"
     assert run(hands, "chart", body) == [
         "Loss on your examples: from 1.5 to 0.25 in 1 inner step; guessing would be 1.6.",
-        "Loss on your examples: from below 0.001 to 0 in 1 inner step; guessing would be 0.69.",
+        "Loss on your examples: below 0.001 from the start; guessing would be 0.69.",
         "Loss on your examples: from 4 to 2 in 2 inner steps.",
     ]
