@@ -24,13 +24,15 @@ export async function photograph(title, taken) {
     count.textContent = number === 1 ? "1 picture taken." : `${number} pictures taken.`;
   }
 
+  const shutter = button("Take picture", take, { class: "primary", disabled: true });
+  video.addEventListener("loadeddata", () => (shutter.disabled = false));
   const dialog = element(
     "dialog",
     { class: "camera", "aria-label": title },
     element("h2", {}, title),
     video,
     count,
-    element("div", { class: "tools" }, button("Take picture", take, { class: "primary" }), button("Close", () => dialog.close())),
+    element("div", { class: "tools" }, shutter, button("Close", () => dialog.close())),
   );
   document.body.append(dialog);
   dialog.addEventListener("close", () => {

@@ -91,7 +91,7 @@ def test_a_phone_never_scrolls_sideways(browser: Browser, url: str, width: int) 
     hands.take_samples()
     hands.name(0, "a label so long that it would reach from one end of a narrow screen to the other")
     hands.adapt()
-    page.get_by_role("button", name="Ask about anchor-query.png").tap()
+    page.get_by_role("button", name="Ask about kite-query.png").tap()
     expect(hands.guess).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == width
     context.close()
