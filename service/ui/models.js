@@ -21,7 +21,7 @@ const TAKES = {
   drawing: () => "Takes drawings, of any size and colour.",
   photo: () => "Takes photos.",
   vector: ({ length }) => (length ? `Takes rows of ${length} number${length === 1 ? "" : "s"} with a class.` : "Takes rows of numbers with a class."),
-  regression: ({ length }) => (length ? `Learns a function of ${length} number${length === 1 ? "" : "s"} from points.` : "Learns a function from points."),
+  regression: ({ length }) => (length > 1 ? `Learns a function of ${length} numbers from points.` : "Learns a function from points."),
 };
 
 function measured({ way, shot, accuracy }) {

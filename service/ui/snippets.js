@@ -4,6 +4,7 @@ import { exampleToWire } from "./api.js";
 import { toWire } from "./inputs.js";
 
 const SHOWN_CHARACTERS = 16;
+const NO_TARGETS = "# The Python client takes classes only: for a regression, copy the calls as curl.";
 
 /** Shell commands that make these calls of the server at `origin`; `whole` leaves no picture shortened. */
 export function asCurl(calls, origin, { whole }) {
@@ -12,6 +13,7 @@ export function asCurl(calls, origin, { whole }) {
 
 /** A Python program that makes the same calls. */
 export function asPython(calls, origin, { whole }) {
+  if (calls.some(({ examples = [] }) => examples.some(({ target }) => target !== undefined))) return NO_TARGETS;
   const body = calls.map((call, place) => PYTHON[call.call](call, whole, calls[place - 1]?.session === call.session)).join("\n\n");
   const imports = [
     /\bb64decode\(/.test(body) ? "from base64 import b64decode" : null,
@@ -63,10 +65,6 @@ function handle(session, known) {
 }
 
 function support(examples, whole) {
-  if (examples.some(({ target }) => target !== undefined)) {
-    const pairs = examples.map(({ target, input }) => `        (${pythonInput(input, whole)}, ${JSON.stringify(target)}),`);
-    return `    [\n${pairs.join("\n")}\n    ]`;
-  }
   const labels = [...new Set(examples.map(({ label }) => label))];
   const lines = labels.map((label) => {
     const inputs = examples.filter((one) => one.label === label).map(({ input }) => pythonInput(input, whole));

@@ -44,7 +44,9 @@ def test_adapting_shows_the_loss_the_time_the_accuracy_and_the_session(taught: H
     session = client.session(taught.page.url.rpartition("/")[2])
     assert session.info.shots == {"corner": 2, "cross": 2, "vee": 2}
     expect(taught.learned.locator(".loss-dots circle")).to_have_count(len(session.info.losses))
-    expect(taught.learned.locator("svg[role=img]")).to_have_attribute("aria-label", re.compile(r"^Loss on your examples: .*; guessing would be 1\.1\.$"))
+    expect(taught.learned.locator("svg[role=img]")).to_have_attribute(
+        "aria-label", re.compile(r"^Loss on your examples: .*; guessing would be 1\.1\.$")
+    )
     expect(taught.learned).to_contain_text("100 % guessed rightly from the others")
     expect(taught.learned).to_contain_text(session.id)
     expect(taught.learned).to_contain_text("in 60 minutes")

@@ -100,6 +100,17 @@ def test_a_function_is_adapted_to_points_and_plotted(page: Page, regression: lis
     assert len(slopes) == 1, "the server's function is a straight line"
 
 
+def test_a_regression_is_shown_as_the_calls_that_were_made(page: Page, regression: list[dict[str, Any]]) -> None:
+    page.get_by_role("button", name="Try some numbers").click()
+    page.locator("#adapt").click()
+    page.locator(".plot svg").wait_for()
+    shown = page.locator("#snippets pre").inner_text()
+    body = shown.partition("<<JSON\n")[2].partition("\nJSON")[0]
+    assert json.loads(body) == regression[0]
+    page.get_by_role("radio", name="Python").check()
+    expect(page.locator("#snippets pre")).to_contain_text("takes classes only")
+
+
 def test_a_point_is_asked_about_marked_and_taught(page: Page, regression: list[dict[str, Any]]) -> None:
     page.get_by_role("button", name="Try some numbers").click()
     page.locator("#adapt").click()
