@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from service.api.documentation import PROBLEM
 from service.api.metrics import measured
+from service.api.playground import install_playground
 from service.api.problems import install_problem_handlers
 from service.api.routes import examples, export, health, models, predictions, sessions
 from service.api.trace import TraceMiddleware
@@ -78,6 +79,7 @@ def create_app(settings: Settings, *, place: int | None = None) -> FastAPI:
     install_problem_handlers(app)
     for routes in (models, sessions, examples, export, predictions, health):
         app.include_router(routes.router)
+    install_playground(app)
     return app
 
 

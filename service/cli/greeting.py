@@ -12,7 +12,7 @@ def greeting(url: str, app: FastAPI) -> str:
     """Say where the server is and how to try it."""
     catalog = app.state.runtime.catalog
     served = ", ".join(each.reference for each in catalog.served) or "no meta-model"
-    lines = [f"Innerloop serves {served} on {app.state.device} at {url} ({url}/docs describes every call)"]
+    lines = [f"Innerloop serves {served} on {app.state.device} at {url} (a playground for a browser; {url}/docs describes every call)"]
     if catalog.default == "omniglot" and EXAMPLES.is_dir():
         names = sorted(folder.name for folder in (EXAMPLES / "support").iterdir())
         examples = [f"  -F labels={name} -F images=@{EXAMPLES}/support/{name}/1.png" for name in names]

@@ -279,7 +279,8 @@ def test_every_status_has_a_title() -> None:
     ("method", "path", "status", "code"),
     [
         ("GET", "/v1/nothing", 404, "route_not_found"),
-        ("GET", "/", 404, "route_not_found"),
+        ("GET", "/ui/nothing.js", 404, "route_not_found"),
+        ("POST", "/", 405, "method_not_allowed"),
         ("PUT", "/v1/sessions", 405, "method_not_allowed"),
         ("GET", "/v1/predict", 405, "method_not_allowed"),
         ("GET", "/v1/models/nothing", 404, "model_not_found"),

@@ -63,6 +63,11 @@ def test_the_version_is_the_projects(run: Run) -> None:
     assert run("innerloop", "--version").stdout.strip() == declared.split('"')[1]
 
 
+def test_the_playground_is_in_the_package(run: Run) -> None:
+    program = "import pathlib, service\nui = pathlib.Path(service.__file__).parent / 'ui'\nprint(*sorted(p.name for p in ui.rglob('*.*')))"
+    assert run("python", "-c", program).stdout.split() == sorted(file.name for file in (REPOSITORY / "service" / "ui").rglob("*.*"))
+
+
 def test_help_names_the_commands_of_both_halves(run: Run) -> None:
     shown = run("innerloop", "--help").stdout
     client = ("adapt", "predict", "add", "remove", "examples", "sessions", "change", "fork", "export", "import", "delete")

@@ -1,0 +1,47 @@
+"""The page for people: the static files of `service/ui`, which call the HTTP API like anyone else."""
+
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
+
+FILES = Path(__file__).parents[1] / "ui"
+
+HEADERS = {
+    # Nothing is loaded from elsewhere, and no script or style stands in the page itself.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    # Kept, and asked for again at every visit: a new server never meets an old script.
+    "Cache-Control": "no-cache",
+}
+
+router = APIRouter(include_in_schema=False)
+
+
+def install_playground(app: FastAPI) -> None:
+    """Serve the page at `/`, and what it loads under `/ui`."""
+    app.include_router(router)
+    app.mount("/ui", _Assets(directory=FILES))
+
+
+@router.api_route("/", methods=["GET", "HEAD"])
+async def page() -> FileResponse:
+    """Give the page."""
+    return FileResponse(FILES / "index.html", headers=HEADERS)
+
+
+class _Assets(StaticFiles):
+    """Static files with the headers of the page."""
+
+    async def get_response(self, path: str, scope: MutableMapping[str, Any]) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(HEADERS)
+        return response

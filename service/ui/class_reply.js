@@ -1,0 +1,93 @@
+/** The answer of a classifier: its best guess, a bar for every likely class, and one click to teach it. */
+
+import { button, element } from "./elements.js";
+import { hueOf } from "./hues.js";
+
+export class ClassReply {
+  onteach = () => {};
+  #labels = [];
+  #order; // of the labels, which decides their colours
+  #guess = element("output", { class: "guess" });
+  #doubt = element("p", { class: "doubt", hidden: true });
+  #bars = element("ol", { class: "bars", "aria-label": "How likely each class is" });
+  #chips = element("div", { class: "chips" });
+  #name = element("input", { placeholder: "something new", maxlength: 200, "aria-label": "Name of a new class", autocomplete: "off" });
+  #teach;
+  #fixed = element("p", { class: "hint", hidden: true }, "This session cannot grow: its examples were not kept, or it was imported.");
+  #grows = true;
+
+  /** `order()` gives the labels of the page, in the order of their colours. */
+  constructor({ order }) {
+    this.#order = order;
+    const fresh = element("form", { class: "fresh", onsubmit: (event) => this.#teachNew(event) }, this.#name, element("button", { class: "quiet" }, "Add class"));
+    this.#teach = element(
+      "div",
+      { class: "teach", role: "group", "aria-label": "Grow the model with this" },
+      element("p", {}, element("b", {}, "Grow the model with this."), " It is:"),
+      this.#chips,
+      fresh,
+    );
+    this.element = element("div", { class: "reply" }, this.#guess, this.#doubt, this.#bars, this.#teach, this.#fixed);
+  }
+
+  /** Offers the classes of a session. */
+  know({ labels, keeps_support: grows }) {
+    this.#labels = labels;
+    this.#grows = grows;
+    this.#chips.replaceChildren(
+      ...labels.map((label) => button(label, () => this.onteach({ label }), { class: "quiet chip", "data-hue": this.#hue(label) })),
+    );
+  }
+
+  show(prediction) {
+    this.#teach.hidden = prediction === null || !this.#grows;
+    this.#fixed.hidden = prediction === null || this.#grows;
+    this.#bars.hidden = prediction === null;
+    this.#doubt.hidden = prediction?.unfamiliar !== true;
+    if (prediction === null) {
+      this.#guess.replaceChildren(element("span", { class: "waiting" }, "Draw here and watch the answer change."));
+      return;
+    }
+    this.#guess.replaceChildren(element("b", {}, prediction.label), ` ${percent(prediction.score)}`, ahead(prediction));
+    this.#doubt.textContent = "Unlike every class you showed: take this guess with care, or teach it as something new.";
+    this.#bars.replaceChildren(...prediction.top.map((one) => this.#bar(one)));
+  }
+
+  #bar({ label, score }) {
+    const fill = element("span", { class: "fill" });
+    fill.style.width = `${100 * score}%`;
+    return element(
+      "li",
+      { "data-hue": this.#hue(label) },
+      element("span", { class: "label" }, label),
+      element("span", { class: "track", "aria-hidden": "true" }, fill),
+      element("span", { class: "percent" }, percent(score)),
+    );
+  }
+
+  #hue(label) {
+    return hueOf(label, [...new Set([...this.#order(), ...this.#labels])]);
+  }
+
+  #teachNew(event) {
+    event.preventDefault();
+    const label = this.#name.value.trim();
+    if (label) {
+      this.#name.value = "";
+      this.onteach({ label });
+    } else {
+      this.#name.focus();
+    }
+  }
+}
+
+/** Whole per cent; nothing is ever quite sure. */
+function percent(score) {
+  if (score < 0.005) return "< 1 %";
+  return score > 0.995 ? "> 99 %" : `${Math.round(100 * score)} %`;
+}
+
+/** How far the best class is ahead, where the server says so. */
+function ahead({ margin }) {
+  return typeof margin === "number" ? element("span", { class: "margin" }, `ahead of the next by ${percent(margin)}`) : "";
+}

@@ -1,0 +1,58 @@
+"""The list of sessions: opening by link, exporting, deleting."""
+
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from innerloop import Client
+from tests.ui.hands import Hands
+
+
+def test_a_session_is_opened_again_by_its_link(page: Page, url: str, client: Client, support: Path) -> None:
+    classes = {label: sorted((support / label).iterdir())[:2] for label in ("anchor", "kite")}
+    session = client.adapt(None, classes, name="two characters")
+    page.goto(f"{url}/#/session/{session.id}")
+    hands = Hands(page)
+    expect(hands.learned).to_contain_text("anchor (2), kite (2)")
+    page.get_by_role("button", name="Ask about kite-query.png").click()
+    expect(hands.guess).to_have_text("kite")
+    expect(page.locator("#session-list .current")).to_contain_text("two characters")
+
+
+def test_another_session_is_opened_from_the_list_and_back_returns(hands: Hands) -> None:
+    hands.take_samples()
+    first = hands.adapt()
+    hands.page.get_by_role("button", name="Remove the class ladder").click()
+    second = hands.adapt()
+    hands.page.locator(f"#session-list a[href$={first}]").click()
+    expect(hands.learned).to_contain_text("ladder (2)")
+    hands.page.go_back()
+    expect(hands.learned).to_contain_text(second)
+    expect(hands.learned).not_to_contain_text("ladder")
+
+
+def test_a_session_is_exported_as_the_file_that_the_client_exports(hands: Hands, client: Client) -> None:
+    hands.take_samples()
+    session = hands.adapt()
+    with hands.page.expect_download() as download:
+        hands.page.get_by_role("button", name=f"Export {session}").click()
+    assert download.value.suggested_filename == f"{session}.safetensors"
+    assert Path(download.value.path()).read_bytes() == client.session(session).export()
+
+
+def test_a_deleted_session_leaves_the_list_and_the_page(hands: Hands, client: Client) -> None:
+    hands.take_samples()
+    session = hands.adapt()
+    hands.page.get_by_role("button", name=f"Delete {session}").click()
+    expect(hands.page.locator("#session-list")).not_to_contain_text(session)
+    expect(hands.page.locator("#question")).to_be_hidden()
+    assert session not in [each.id for each in client.sessions()]
+    expect(hands.card(0).locator(".thumb")).to_have_count(2)
+
+
+def test_a_session_whose_examples_were_not_kept_is_not_offered_to_grow(page: Page, url: str, client: Client, support: Path) -> None:
+    session = client.adapt(None, {label: [support / label / "1.png"] for label in ("anchor", "kite")}, keep_support=False)
+    page.goto(f"{url}/#/session/{session.id}")
+    page.get_by_role("button", name="Ask about kite-query.png").click()
+    expect(page.locator(".reply")).to_contain_text("cannot grow")
+    expect(page.locator(".teach")).to_be_hidden()

@@ -1,0 +1,128 @@
+"""Tables of numbers: with a real meta-model of two numbers, and a regression whose server is pretended."""
+
+import json
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from innerloop import Client
+from tests.ui.hands import Hands
+
+SESSION = "ses_" + "1" * 32
+
+
+def cell(page: Page, name: str) -> Locator:
+    return page.get_by_role("textbox", name=name, exact=True)
+
+
+def test_rows_of_numbers_are_told_apart(hands: Hands, client: Client) -> None:
+    page = hands.page
+    page.locator("#model").select_option("vectors@1")
+    for row, cells in enumerate((("9", "0", "right"), ("0", "9", "up")), start=1):
+        for column, value in zip(("x1", "x2", "class"), cells, strict=True):
+            cell(page, f"{column} of row {row}").fill(value)
+    assert client.session(hands.adapt()).info.shots == {"right": 1, "up": 1}
+    cell(page, "x1").fill("0.5")
+    cell(page, "x2").fill("8")
+    expect(hands.guess).to_have_text("up")
+    page.locator(".chips").get_by_role("button", name="up").click()
+    expect(hands.learned).to_contain_text("revision 2")
+    expect(cell(page, "class of row 3")).to_have_value("up")
+
+
+def test_cells_are_pasted_from_a_spreadsheet(hands: Hands, client: Client) -> None:
+    page = hands.page
+    page.locator("#model").select_option("vectors@1")
+    cell(page, "x1 of row 1").focus()
+    page.evaluate("""() => {
+      const transfer = new DataTransfer();
+      transfer.setData("text/plain", "1\\t2\\ta\\n-1\\t-2\\tb\\n1.5\\t2e0\\ta\\n");
+      document.activeElement.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true }));
+    }""")
+    expect(cell(page, "class of row 3")).to_have_value("a")
+    expect(cell(page, "x1 of row 4")).to_have_value("")
+    assert client.session(hands.adapt()).info.shots == {"a": 2, "b": 1}
+
+
+def test_a_cell_that_is_no_number_is_named(hands: Hands) -> None:
+    page = hands.page
+    page.locator("#model").select_option("vectors@1")
+    page.get_by_role("button", name="Try some numbers").click()
+    cell(page, "x2 of row 3").fill("1,5")
+    page.locator("#adapt").click()
+    expect(hands.alert).to_contain_text("Row 3, x2: expected a number, got “1,5”")
+
+
+@pytest.fixture
+def regression(page: Page, url: str) -> list[dict[str, Any]]:
+    """The page before a server that fits every support set by y = 2x; gives the bodies that it was sent."""
+    sent: list[dict[str, Any]] = []
+    model = {
+        "name": "sinusoid", "version": 1, "default": True, "status": "serving", "input": {"kind": "vector", "length": 1},
+        "recipe": {"head": "output"}, "scopes": ["all"], "steps_default": 5, "steps_max": 10, "evaluation": [],
+    }  # fmt: skip
+
+    def answer(route: Route) -> None:
+        path, body = route.request.url.removeprefix(url), route.request.post_data
+        if body is not None:
+            sent.append(json.loads(body))
+        if path == "/v1/models":
+            route.fulfill(json={"models": [model]})
+        elif path.endswith("/predict"):
+            route.fulfill(json={"predictions": [{"target": [2 * query["vector"][0]]} for query in sent[-1]["queries"]]})
+        elif path == "/v1/sessions" and body is None:
+            route.fulfill(json={"sessions": [], "next": None})
+        else:
+            revision = 1 + sum("queries" not in each for each in sent[1:])
+            losses = [4.0, 2.0, 1.0, 0.5, 0.25, 0.125]
+            end = "2100-01-01T00:00:00Z"
+            route.fulfill(
+                json={"session": SESSION, "model": "sinusoid@1", "revision": revision, "losses": losses, "expires_at": end,
+                      "pinned": False, "keeps_support": True}
+            )  # fmt: skip
+
+    page.route("**/v1/**", answer)
+    page.goto(url)
+    return sent
+
+
+def test_a_function_is_adapted_to_points_and_plotted(page: Page, regression: list[dict[str, Any]]) -> None:
+    page.get_by_role("button", name="Try some numbers").click()
+    page.locator("#adapt").click()
+    plot = page.locator(".plot svg")
+    expect(plot.locator("circle")).to_have_count(6)
+    assert regression[0]["support"][0] == {"vector": [-4], "target": pytest.approx(2.5 * math.sin(-3.2), abs=0.01)}
+    curve = [tuple(map(float, pair.split(","))) for pair in str(plot.locator(".curve").get_attribute("points")).split()]
+    slopes = {round((b[1] - a[1]) / (b[0] - a[0]), 3) for a, b in pairwise(curve)}
+    assert len(slopes) == 1, "the server's function is a straight line"
+
+
+def test_a_regression_is_shown_as_the_calls_that_were_made(page: Page, regression: list[dict[str, Any]]) -> None:
+    page.get_by_role("button", name="Try some numbers").click()
+    page.locator("#adapt").click()
+    page.locator(".plot svg").wait_for()
+    shown = page.locator("#snippets pre").inner_text()
+    body = shown.partition("<<JSON\n")[2].partition("\nJSON")[0]
+    assert json.loads(body) == regression[0]
+    page.get_by_role("radio", name="Python").check()
+    expect(page.locator("#snippets pre")).to_contain_text("takes classes only")
+
+
+def test_a_point_is_asked_about_marked_and_taught(page: Page, regression: list[dict[str, Any]]) -> None:
+    page.get_by_role("button", name="Try some numbers").click()
+    page.locator("#adapt").click()
+    page.locator(".plot svg").wait_for()
+    page.locator("#question").get_by_label("x", exact=True).fill("1.5")
+    expect(page.locator(".guess")).to_have_text("y ≈ 3.000")
+    expect(page.locator(".marker")).to_have_attribute("visibility", "visible")
+    cell(page, "The right value").fill("nonsense")
+    page.get_by_role("button", name="Add point").click()
+    expect(page.locator(".reply [role=alert]")).to_contain_text("expected a number")
+    cell(page, "The right value").fill("2.9")
+    page.get_by_role("button", name="Add point").click()
+    expect(page.locator("#learned")).to_contain_text("revision 2")
+    assert {"support": [{"vector": [1.5], "target": 2.9}]} in regression
+    expect(page.locator(".plot circle")).to_have_count(7)
