@@ -55,6 +55,7 @@ from innerloop.errors import (
     UnusableVectorError,
     WrongInputKindError,
 )
+from innerloop.retries import Retries
 
 __all__ = [
     "AdaptationDivergedError",
@@ -81,6 +82,7 @@ __all__ = [
     "ModelRefusedError",
     "NotAnImageError",
     "QueueFullError",
+    "Retries",
     "RevisionChangedError",
     "RevisionGoneError",
     "RevisionNotFoundError",

@@ -1,5 +1,6 @@
 """The blocking client and its sessions: one way to send the calls of `innerloop.calls`; `innerloop.async_client` is the other."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -9,15 +10,19 @@ from typing import Self
 
 import httpx2
 
-from innerloop import calls
+from innerloop import calls, plans
 from innerloop.adapted import Adapted
 from innerloop.calls import Cursor, Format, PageT
+from innerloop.errors import InnerloopError
 from innerloop.exchange import HEADERS, AnswerT_co, Call, reaching, read_answer
-from innerloop.inputs import Input, Support
+from innerloop.plans import Plan
+from innerloop.retries import Retries, Tries
+from innerloop.sets import Queries, Support
 from innerloop.wire import ExampleInfo, ModelInfo, Predictions, ServerInfo, SessionInfo
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT = 60.0  # seconds: a first request may wait for a busy device
+DEFAULT_RETRIES = Retries()
 
 
 class Client:
@@ -28,10 +33,17 @@ class Client:
     """
 
     def __init__(
-        self, base_url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, transport: httpx2.BaseTransport | None = None
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        retries: Retries = DEFAULT_RETRIES,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
+        self._timeout = timeout
+        self._retries = retries
         with reaching(base_url):
-            self._http = httpx2.Client(base_url=base_url, timeout=timeout, transport=transport, headers=HEADERS)
+            self._http = httpx2.Client(base_url=base_url, transport=transport, headers=HEADERS)
 
     def adapt(  # noqa: PLR0913 - every option of the call is an argument
         self,
@@ -50,7 +62,7 @@ class Client:
         With `keep_support=False` it can neither grow nor be forked. Asked again with the same `idempotency_key`, the server gives
         the session it made the first time.
         """
-        call = calls.adapt(
+        plan = plans.adapt(
             support,
             model=model,
             steps=steps,
@@ -60,20 +72,20 @@ class Client:
             keep_support=keep_support,
             idempotency_key=idempotency_key,
         )
-        return Session(self._send(call), self)
+        return Session(self._follow(plan), self)
 
     def predict(
         self,
         model: str | None,
         support: Support,
-        queries: Iterable[Input],
+        queries: Queries,
         *,
         steps: int | None = None,
         scope: str | None = None,
         top_k: int = 3,
     ) -> Predictions:
         """Adapts and predicts in one call; the server keeps nothing."""
-        return self._send(calls.predict_once(support, queries, model=model, steps=steps, scope=scope, top_k=top_k))
+        return self._follow(plans.predict_once(support, queries, model=model, steps=steps, scope=scope, top_k=top_k))
 
     def session(self, session_id: str) -> "Session":
         return Session(self._send(calls.session(session_id)), self)
@@ -130,9 +142,31 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    def _follow(self, plan: Plan[AnswerT_co]) -> AnswerT_co:
+        step = partial(next, plan)
+        while True:
+            try:
+                call = step()
+            except StopIteration as done:
+                answer: AnswerT_co = done.value
+                return answer
+            try:
+                step = partial(plan.send, self._send(call))
+            except InnerloopError as error:
+                step = partial(plan.throw, error)
+
     def _send(self, call: Call[AnswerT_co]) -> AnswerT_co:
+        tries = Tries(self._retries, repeatable=call.repeatable)
+        while True:
+            try:
+                return self._try(call, tries)
+            except InnerloopError as error:
+                time.sleep(tries.wait_after(error))
+
+    def _try(self, call: Call[AnswerT_co], tries: Tries) -> AnswerT_co:
         with reaching(str(self._http.base_url)):
-            response = self._http.request(call.method, call.path, content=call.content, headers=call.headers)
+            timeout = tries.timeout(self._timeout)
+            response = self._http.request(call.method, call.path, content=call.content, headers=call.headers, timeout=timeout)
         return read_answer(call, response)
 
     def _pages(self, page_of: Callable[[Cursor], Call[PageT]]) -> Iterator[PageT]:
@@ -154,9 +188,9 @@ class Session(Adapted):
 
     client: Client = field(repr=False)
 
-    def predict(self, queries: Iterable[Input], *, top_k: int = 3, revision: int | None = None) -> Predictions:
+    def predict(self, queries: Queries, *, top_k: int = 3, revision: int | None = None) -> Predictions:
         """One prediction per query, in order, each with its `top_k` best labels; from the newest revision unless one is named."""
-        return self.client._send(calls.predict(self.id, queries, top_k=top_k, revision=revision))
+        return self.client._follow(plans.predict(self.id, queries, top_k=top_k, revision=revision))
 
     def refresh(self) -> "Session":
         """The session as it is now."""
@@ -168,7 +202,8 @@ class Session(Adapted):
         Raises:
             RevisionChangedError: the newest revision is not the `expected_revision`.
         """
-        return self._as_answered(calls.add(self.id, support, expected_revision=expected_revision, idempotency_key=idempotency_key))
+        plan = plans.add(self.id, support, expected_revision=expected_revision, idempotency_key=idempotency_key)
+        return replace(self, info=self.client._follow(plan))
 
     def remove(self, ids: Iterable[int], *, expected_revision: int | None = None) -> "Session":
         """The next revision, fitted to the examples that stay; at most 5,000 ids go in one call. Raises as `add` does."""
@@ -195,7 +230,7 @@ class Session(Adapted):
         idempotency_key: str | None = None,
     ) -> "Session":
         """A session of its own, adapted to this one's support set and to `support`; it adapts as this one did where nothing is given."""
-        call = calls.adapt(
+        plan = plans.adapt(
             support,
             from_session=self.id,
             steps=steps,
@@ -205,7 +240,7 @@ class Session(Adapted):
             keep_support=keep_support,
             idempotency_key=idempotency_key,
         )
-        return self._as_answered(call)
+        return replace(self, info=self.client._follow(plan))
 
     def export(self, format: Format = "safetensors", revision: int | None = None) -> bytes:
         """The adapted weights as a file's content: safetensors can be imported again, ONNX runs elsewhere."""

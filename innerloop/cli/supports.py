@@ -9,12 +9,13 @@ from typing import TypeAlias
 from innerloop.class_folders import archive, folder
 from innerloop.cli.terminal import fail
 from innerloop.errors import ApiError
+from innerloop.sets import is_archive
 
 Files: TypeAlias = Mapping[str, Sequence[Path | bytes]]
 
 
 def support_of(path: Path) -> Files:
-    return archive(path) if path.suffix.lower() == ".zip" and path.is_file() else folder(path)
+    return archive(path) if is_archive(path) else folder(path)
 
 
 def names(support: Files) -> list[str]:
