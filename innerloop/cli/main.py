@@ -7,15 +7,16 @@ import typer
 from typer.core import TyperGroup
 
 import innerloop
-from innerloop.cli import examples, sessions, weights
+from innerloop.cli import bench, examples, sessions, weights
 from innerloop.cli.service_half import service_commands
+from innerloop.cli.statuses import EPILOG, status_of
 from innerloop.cli.terminal import fail
 from innerloop.errors import InnerloopError
 
 _COMMANDS: Mapping[str, Callable[..., None]] = {
     "adapt": sessions.adapt,
     "predict": sessions.predict,
-    "add": examples.add,
+    "grow": examples.grow,
     "remove": examples.remove,
     "examples": examples.examples,
     "sessions": sessions.sessions,
@@ -24,11 +25,12 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "export": weights.export,
     "import": weights.import_session,
     "delete": sessions.delete,
+    "bench": bench.bench,
 }
 
 
 class CommandLine(TyperGroup):
-    """Both halves; an error raised on purpose becomes one line and status 1."""
+    """Both halves; an error raised on purpose becomes one line and its status."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -38,12 +40,12 @@ class CommandLine(TyperGroup):
         try:
             return super().invoke(ctx)
         except InnerloopError as error:
-            fail(str(error))
+            fail(str(error), status=status_of(error))
 
 
-app = typer.Typer(name="innerloop", cls=CommandLine, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(name="innerloop", cls=CommandLine, no_args_is_help=True, epilog=EPILOG, pretty_exceptions_enable=False)
 for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
+    app.command(_name, rich_help_panel="With a running server")(_command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -60,5 +62,5 @@ def options(
 
 
 def main() -> None:
-    """Runs the command line; the status is 1 for an error, 2 for wrong usage."""
+    """Runs the command line; `innerloop.cli.statuses` says what its status means."""
     app()

@@ -15,6 +15,7 @@ _HELP = {
     "train": "Meta-train a meta-model as a TOML file says.",
     "evaluate": "Measure a meta-model on episodes of unseen classes.",
     "models": "List the meta-models of a model store.",
+    "doctor": "Check that the server can run here, and say what to do where it cannot.",
 }
 _NEEDS_TRAINER = ("train", "evaluate")
 
@@ -23,7 +24,7 @@ class ServiceCommand(TyperCommand):
     """Stands for a command in the help; becomes the real one when arguments reach it."""
 
     def __init__(self, entry_point: EntryPoint) -> None:
-        super().__init__(entry_point.name, help=_HELP.get(entry_point.name))
+        super().__init__(entry_point.name, help=_HELP.get(entry_point.name), rich_help_panel="On this machine")
         self._entry_point = entry_point
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:

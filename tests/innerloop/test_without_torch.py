@@ -65,11 +65,11 @@ def test_the_version_is_the_projects(run: Run) -> None:
 
 def test_help_names_the_commands_of_both_halves(run: Run) -> None:
     shown = run("innerloop", "--help").stdout
-    client = ("adapt", "predict", "add", "remove", "examples", "sessions", "change", "fork", "export", "import", "delete")
-    assert all(f" {name} " in shown for name in (*client, "serve", "train", "evaluate", "models"))
+    client = ("adapt", "predict", "grow", "remove", "examples", "sessions", "change", "fork", "export", "import", "delete", "bench")
+    assert all(f" {name} " in shown for name in (*client, "serve", "train", "evaluate", "models", "doctor"))
 
 
-@pytest.mark.parametrize("name", ["serve", "train", "evaluate", "models"])
+@pytest.mark.parametrize("name", ["serve", "train", "evaluate", "models", "doctor"])
 def test_a_service_command_names_what_to_install(run: Run, name: str) -> None:
     result = run("innerloop", name)
     extra = "train" if name in ("train", "evaluate") else "service"

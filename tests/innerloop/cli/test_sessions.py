@@ -84,6 +84,14 @@ def test_delete_ends_the_session(command: Command, server: FakeServer, url: str,
     command("adapt", letters, "--url", url)
     assert command("delete", "ses_0", "--url", url).stdout == "deleted ses_0\n"
     assert server.sessions == {}
+    command("adapt", letters, "--url", url)
+    assert json.loads(command("delete", "ses_1", "--url", url, "--json").stdout) == {"deleted": "ses_1"}
+
+
+def test_a_folder_of_images_is_asked_about_image_by_image(command: Command, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    answer = json.loads(command("predict", "ses_0", letters / "alpha", letters / "beta/1.png", "--url", url, "--json").stdout)
+    assert [one["file"] for one in answer["predictions"]] == [f"{letters}/{name}" for name in ("alpha/1.png", "alpha/2.png", "beta/1.png")]
 
 
 def test_the_address_comes_from_the_environment(command: Command, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +136,7 @@ def test_a_folder_that_cannot_be_used_is_one_line_on_stderr(command: Command, se
 
 def test_no_server_is_one_line_on_stderr(command: Command) -> None:
     result = command("sessions", "--url", "http://127.0.0.1:1")
-    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert (result.exit_code, result.stderr.count("\n")) == (3, 1)
     assert result.stderr.startswith("Error: no answer from http://127.0.0.1:1")
 
 
