@@ -2,20 +2,20 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from service.cli.greeting import greet
 from service.cli.listening import reserved
 from service.cli.logs import configure_logs
 from service.cli.server import Server
+from service.cli.settings import settings_of
 from service.cli.terminal import plain_errors
 from service.cli.worker import refuse_cuda, work
 from service.cli.workers import Workers
 from service.config import Settings
-from service.errors import BadConfigError, ModelStoreError, WorkersError
+from service.errors import ModelStoreError, WorkersError
 from service.runtime.cores import threads_of_each
 from service.runtime.data_dir import exclusive
 
@@ -31,7 +31,7 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Processes that serve, on a CPU. [default: 1]")] = None,
 ) -> None:
     """Serve the meta-models of a model store over HTTP. Every option is also INNERLOOP_<OPTION>, as are further settings."""
-    settings = _settings(host=host, port=port, data_dir=data_dir, model_store=model_store, device=device, store=store, workers=workers)
+    settings = settings_of(host=host, port=port, data_dir=data_dir, model_store=model_store, device=device, store=store, workers=workers)
     if not settings.model_store.is_dir():
         raise ModelStoreError(f"{settings.model_store}: expected a model store, found no folder there; name it with --model-store")
     if settings.workers > 1:
@@ -64,11 +64,3 @@ def _run_workers(settings: Settings) -> None:
     own = settings.model_copy(update={"torch_threads": settings.torch_threads or threads_of_each(settings.workers)})
     with reserved((settings.host, settings.port)) as addresses:
         Workers(settings.workers, partial(work, own, addresses), metrics=settings.data_dir / "metrics", say=greet).run()
-
-
-def _settings(**given: Any) -> Settings:
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        mistakes = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]
-        raise BadConfigError("; ".join(mistakes)) from None
