@@ -2,9 +2,9 @@
 
 >>> from innerloop import Client
 >>> with Client() as client:
-...     session = client.adapt("omniglot", {"alpha": ["a1.png"], "beta": ["b1.png"]})
-...     session.predict(["new.png"]).predictions[0].label
-'alpha'
+...     session = client.adapt("omniglot", "examples/characters/support")
+...     session.predict(["examples/characters/queries/kite-1.png"]).predictions[0].label
+'kite'
 """
 
 from typing import TYPE_CHECKING

@@ -23,7 +23,17 @@ from innerloop.wire import ExampleInfo, ModelInfo, Predictions, ServerInfo, Sess
 
 
 class AsyncClient:
-    """`Client` for async code: the same methods, awaited."""
+    """`Client` for async code: the same methods, awaited; many calls may be under way at once.
+
+    >>> import asyncio
+    >>> async def labels(*names: str) -> list[str]:
+    ...     async with AsyncClient() as client:
+    ...         session = await client.adapt("omniglot", "examples/characters/support")
+    ...         asked = (session.predict([f"examples/characters/queries/{name}"]) for name in names)
+    ...         return [answer.predictions[0].label for answer in await asyncio.gather(*asked)]
+    >>> asyncio.run(labels("kite-1.png", "hook-2.png"))
+    ['kite', 'hook']
+    """
 
     def __init__(
         self,
