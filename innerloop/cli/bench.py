@@ -1,12 +1,13 @@
 """The command that measures a running server from the client's side."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, TypeAlias
 from uuid import uuid4
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from innerloop.async_client import AsyncClient, AsyncSession
 from innerloop.cli.options import Json, Model, Url
@@ -59,7 +60,7 @@ def bench(  # noqa: PLR0913 - every option of the command is an argument
     if as_json:
         show_json({"model": reference, **asdict(asked), **{what: _facts(load) for what, load in loads.items()}})
     else:
-        _show(loads, f"{reference}, {way}-way {shot}-shot, {callers} callers, one query a prediction")
+        _show(loads, f"{reference}, {way}-way {shot}-shot, {callers} at a time, one query a prediction")
 
 
 def _meta_model(client: Client, name: str | None) -> ModelInfo:
@@ -94,15 +95,23 @@ async def _measured(url: str, info: ModelInfo, name: str, asked: Asked) -> Loads
 
 def _facts(load: Load) -> dict[str, float]:
     milliseconds = {f"p{share}_ms": round(1000 * load.percentile(share / 100), 3) for share in (50, 95, 99)}
-    rates = {"calls": len(load.latencies), "refused": load.refused, "seconds": round(load.seconds, 3), "per_second": load.per_second}
-    return {**rates, **milliseconds, "own_cpu": round(load.own_cpu, 3)}
+    rates = {"calls": len(load.latencies), "refused": load.refused, "seconds": round(load.seconds, 3)}
+    return {**rates, "per_second": round(load.per_second, 3), **milliseconds, "own_cpu": round(load.own_cpu, 3)}
 
 
 def _show(loads: Loads, title: str) -> None:
-    table = Table("", "a second", "p50", "p95", "p99", "calls", "refused", "own CPU")
-    for what, load in loads.items():
-        times = [f"{1000 * load.percentile(share):.1f} ms" for share in (0.5, 0.95, 0.99)]
-        table.add_row(what, f"{load.per_second:,.1f}", *times, f"{len(load.latencies):,}", str(load.refused), f"{load.own_cpu:.0%}")
+    rows: dict[str, Callable[[Load], str]] = {
+        "a second": lambda load: f"{load.per_second:,.1f}",
+        "half within": lambda load: f"{1000 * load.percentile(0.5):,.1f} ms",
+        "95 % within": lambda load: f"{1000 * load.percentile(0.95):,.1f} ms",
+        "99 % within": lambda load: f"{1000 * load.percentile(0.99):,.1f} ms",
+        "answered": lambda load: f"{len(load.latencies):,}",
+        "queue was full": lambda load: f"{load.refused:,}",
+        "this client's CPU": lambda load: f"{load.own_cpu:.0%} of a core",
+    }
+    table = Table("", *(Column(what, justify="right") for what in loads))
+    for fact, say in rows.items():
+        table.add_row(fact, *map(say, loads.values()))
     typer.echo(title)
     show(table)
     if max(load.own_cpu for load in loads.values()) >= _BUSY:

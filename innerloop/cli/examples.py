@@ -21,7 +21,7 @@ def grow(session_id: SessionId, examples: Folder, url: Url = DEFAULT_URL, as_jso
 
 def remove(
     session_id: SessionId,
-    ids: Annotated[list[int], typer.Argument(metavar="ID...", help="Ids of examples, as the command examples lists them.")],
+    ids: Annotated[list[int], typer.Argument(metavar="ID", help="Ids of examples, as the command examples lists them.")],
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:

@@ -28,6 +28,16 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "bench": bench.bench,
 }
 
+_EXAMPLES: Mapping[str, str] = {
+    "adapt": "Example: innerloop adapt examples/characters/support --name characters",
+    "predict": "Example: innerloop predict SESSION examples/characters/queries --top-k 2",
+    "grow": "Example: innerloop grow SESSION more-drawings.zip",
+    "remove": "Example: innerloop remove SESSION 3 7",
+    "change": "Example: innerloop change SESSION --pin --name characters",
+    "export": "Example: innerloop export SESSION --format onnx --output characters.onnx",
+    "bench": "Example: innerloop bench --callers 32 --seconds 10 --json",
+}
+
 
 class CommandLine(TyperGroup):
     """Both halves; an error raised on purpose becomes one line and its status."""
@@ -45,7 +55,7 @@ class CommandLine(TyperGroup):
 
 app = typer.Typer(name="innerloop", cls=CommandLine, no_args_is_help=True, epilog=EPILOG, pretty_exceptions_enable=False)
 for _name, _command in _COMMANDS.items():
-    app.command(_name, rich_help_panel="With a running server")(_command)
+    app.command(_name, epilog=_EXAMPLES.get(_name), rich_help_panel="With a running server")(_command)
 
 
 def _print_version(wanted: bool) -> None:

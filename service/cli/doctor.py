@@ -20,12 +20,12 @@ _SHOWN = {"ok": ("ok", "green"), "note": ("note", "yellow"), "broken": ("broken"
 
 @plain_errors
 def doctor(
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on. [default: 8000]")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for the server's own files. [default: data]")] = None,
-    model_store: Annotated[Path | None, typer.Option(help="Folder of meta-models. [default: model_store]")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N. [default: auto]")] = None,
-    store: Annotated[str | None, typer.Option(help="Where sessions are kept: sqlite, memory or redis://… [default: sqlite]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (default: 8000).")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for the server's own files (default: data).")] = None,
+    model_store: Annotated[Path | None, typer.Option(help="Folder of meta-models (default: model_store).")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N (default: auto).")] = None,
+    store: Annotated[str | None, typer.Option(help="Where sessions are kept: sqlite, memory or redis://… (default: sqlite).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Check that `serve` can run with the same options and environment. The exit status is 1 where something is broken."""

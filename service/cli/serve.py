@@ -22,13 +22,13 @@ from service.runtime.data_dir import exclusive
 
 @plain_errors
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8000]")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for the server's own files. [default: data]")] = None,
-    model_store: Annotated[Path | None, typer.Option(help="Folder of meta-models. [default: model_store]")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N. [default: auto]")] = None,
-    store: Annotated[str | None, typer.Option(help="Where sessions are kept: sqlite, memory or redis://… [default: sqlite]")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that serve, on a CPU. [default: 1]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one (default: 8000).")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for the server's own files (default: data).")] = None,
+    model_store: Annotated[Path | None, typer.Option(help="Folder of meta-models (default: model_store).")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N (default: auto).")] = None,
+    store: Annotated[str | None, typer.Option(help="Where sessions are kept: sqlite, memory or redis://… (default: sqlite).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve, on a CPU (default: 1).")] = None,
 ) -> None:
     """Serve the meta-models of a model store over HTTP. Every option is also INNERLOOP_<OPTION>, as are further settings."""
     settings = settings_of(host=host, port=port, data_dir=data_dir, model_store=model_store, device=device, store=store, workers=workers)

@@ -23,9 +23,10 @@ def test_bench_measures_both_and_leaves_nothing(command: Command, server: FakeSe
     assert server.sessions == {}
 
 
-def test_bench_shows_a_table(command: Command, url: str) -> None:
+def test_bench_shows_a_table_that_fits_a_narrow_terminal(command: Command, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     shown = command("bench", *FAST, "--url", url).stdout
-    assert "omniglot@1, 5-way 1-shot, 2 callers" in shown
+    assert "omniglot@1, 5-way 1-shot, 2 at a time" in shown
     assert "adaptations" in shown
     assert "predictions" in shown
 
