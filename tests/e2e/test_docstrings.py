@@ -1,4 +1,4 @@
-"""The examples in the client's docstrings, run one by one against a real server."""
+"""The examples in the client's docstrings and on its page, run one by one against a real server."""
 
 import doctest
 import importlib
@@ -20,7 +20,9 @@ FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.NORMALIZE_W
 SILENT = {"close"}  # there is nothing to show
 
 FOUND = [example for name in MODULES for example in doctest.DocTestFinder().find(importlib.import_module(name))]
-EXAMPLES = [example for example in FOUND if example.examples]
+PAGE = "docs/client.md"
+PAGES = [doctest.DocTestParser().get_doctest((ROOT / PAGE).read_text(), {}, PAGE, PAGE, 0)]
+EXAMPLES = [example for example in [*FOUND, *PAGES] if example.examples]
 
 
 @pytest.fixture(scope="module")
