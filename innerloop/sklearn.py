@@ -10,11 +10,14 @@ array(['iris'], dtype='<U4')
 
 from typing import Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+try:
+    import numpy as np
+    from numpy.typing import NDArray
+    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("innerloop.sklearn needs scikit-learn: pip install 'innerloop[sklearn]'", name=error.name) from error
 
 from innerloop.client import DEFAULT_URL, Client
 from innerloop.errors import UnusableInputError

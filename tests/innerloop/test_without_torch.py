@@ -43,7 +43,7 @@ def _copy(target: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("module", ["torch", "numpy", "PIL", "fastapi", "pydantic_settings"])
+@pytest.mark.parametrize("module", ["torch", "numpy", "PIL", "pandas", "sklearn", "fastapi", "pydantic_settings"])
 def test_the_server_needs_are_not_installed_with_the_client(run: Run, module: str) -> None:
     assert f"No module named '{module}'" in run("python", "-c", f"import {module}").stderr
 
@@ -56,6 +56,10 @@ def test_the_client_works(run: Run) -> None:
 def test_an_array_needs_no_numpy_to_be_sent(run: Run) -> None:
     program = "from array import array\nfrom innerloop.inputs import to_wire\nprint(to_wire(array('d', [0.5])))"
     assert run("python", "-c", program).stdout == "{'vector': [0.5]}\n"
+
+
+def test_the_classifier_names_what_to_install(run: Run) -> None:
+    assert "needs scikit-learn: pip install 'innerloop[sklearn]'" in run("python", "-c", "import innerloop.sklearn").stderr
 
 
 def test_the_version_is_the_projects(run: Run) -> None:
