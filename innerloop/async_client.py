@@ -147,11 +147,13 @@ class AsyncClient:
                 step = partial(plan.throw, error)
 
     async def _send(self, call: Call[AnswerT_co]) -> AnswerT_co:
-        tries = Tries(self._retries, repeatable=call.repeatable)
+        tries = Tries(self._retries, call)
         while True:
             try:
                 return await self._try(call, tries)
             except InnerloopError as error:
+                if tries.has_done(error):
+                    return call.read(b"")
                 await asyncio.sleep(tries.wait_after(error))
 
     async def _try(self, call: Call[AnswerT_co], tries: Tries) -> AnswerT_co:

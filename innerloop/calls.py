@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-from innerloop.errors import UnusableInputError
+from innerloop.errors import SessionGoneError, UnusableInputError
 from innerloop.exchange import Call, read_as, read_nothing
 from innerloop.inputs import Fields
 from innerloop.wire import (
@@ -54,7 +54,7 @@ def change(session_id: str, **changes: object) -> Call[SessionInfo]:
 
 
 def delete(session_id: str) -> Call[None]:
-    return Call("DELETE", _session_path(session_id), read_nothing, repeatable=True)
+    return Call("DELETE", _session_path(session_id), read_nothing, repeatable=True, done_if=SessionGoneError)
 
 
 def examples(session_id: str, after: Cursor) -> Call[ExampleList]:

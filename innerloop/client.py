@@ -215,11 +215,13 @@ class Client:
                 step = partial(plan.throw, error)
 
     def _send(self, call: Call[AnswerT_co]) -> AnswerT_co:
-        tries = Tries(self._retries, repeatable=call.repeatable)
+        tries = Tries(self._retries, call)
         while True:
             try:
                 return self._try(call, tries)
             except InnerloopError as error:
+                if tries.has_done(error):
+                    return call.read(b"")
                 time.sleep(tries.wait_after(error))
 
     def _try(self, call: Call[AnswerT_co], tries: Tries) -> AnswerT_co:

@@ -30,6 +30,7 @@ class Call(Generic[AnswerT_co]):
         path: with its query string.
         content: JSON, unless the headers say otherwise.
         repeatable: sent twice, it does what it does when it is sent once.
+        done_if: what the server says to a second try when the first one, whose answer was lost, has done it.
     """
 
     method: str
@@ -38,6 +39,7 @@ class Call(Generic[AnswerT_co]):
     content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = False
+    done_if: type[ApiError] | None = None
 
 
 @contextmanager

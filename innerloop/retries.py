@@ -4,8 +4,10 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from innerloop.errors import (
+    ApiError,
     DrainingError,
     IdempotencyKeyBusyError,
     InnerloopError,
@@ -14,6 +16,7 @@ from innerloop.errors import (
     StoreUnavailableError,
     UnexpectedAnswerError,
 )
+from innerloop.exchange import Call
 
 _PASSING = (QueueFullError, DrainingError, StoreUnavailableError, IdempotencyKeyBusyError)
 _GATEWAY = (502, 503, 504)  # a proxy answered for a server that it could not ask
@@ -42,13 +45,15 @@ class Tries:
     def __init__(
         self,
         retries: Retries,
+        call: Call[Any],
         *,
-        repeatable: bool,
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._retries = retries
-        self._left = retries.tries - 1 if repeatable else 0
+        self._left = retries.tries - 1 if call.repeatable else 0
+        self._done_if = call.done_if
+        self._lost = False
         self._wait = retries.first_wait_seconds
         self._clock = clock
         self._chance = chance
@@ -59,12 +64,17 @@ class Tries:
         left = max(self._until - self._clock(), 0.001)
         return left if most is None else min(most, left)
 
+    def has_done(self, error: InnerloopError) -> bool:
+        """Whether the error only says that an earlier try, whose answer was lost, did what the call is for."""
+        return self._lost and self._done_if is not None and isinstance(error, self._done_if)
+
     def wait_after(self, error: InnerloopError) -> float:
         """How many seconds to wait before the next try; raises the error when there is none."""
         wait = self._next_wait(getattr(error, "retry_after_seconds", None))
         if self._left < 1 or not _passes(error) or self._clock() + wait >= self._until:
             raise error
         self._left -= 1
+        self._lost = self._lost or not isinstance(error, ApiError)
         return wait
 
     def _next_wait(self, asked: float | None) -> float:

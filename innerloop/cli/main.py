@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 import innerloop
-from innerloop.cli import bench, examples, sessions, weights
+from innerloop.cli import bench, examples, info, sessions, weights
 from innerloop.cli.service_half import service_commands
 from innerloop.cli.statuses import EPILOG, status_of
 from innerloop.cli.terminal import fail
@@ -16,6 +16,7 @@ from innerloop.errors import InnerloopError
 _COMMANDS: Mapping[str, Callable[..., None]] = {
     "adapt": sessions.adapt,
     "predict": sessions.predict,
+    "classify": sessions.classify,
     "grow": examples.grow,
     "remove": examples.remove,
     "examples": examples.examples,
@@ -25,12 +26,14 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "export": weights.export,
     "import": weights.import_session,
     "delete": sessions.delete,
+    "info": info.info,
     "bench": bench.bench,
 }
 
 _EXAMPLES: Mapping[str, str] = {
     "adapt": "Example: innerloop adapt examples/characters/support --name characters",
     "predict": "Example: innerloop predict SESSION examples/characters/queries --top-k 2",
+    "classify": "Example: innerloop classify examples/characters/support examples/characters/queries/kite-1.png",
     "grow": "Example: innerloop grow SESSION more-drawings.zip",
     "remove": "Example: innerloop remove SESSION 3 7",
     "change": "Example: innerloop change SESSION --pin --name characters",

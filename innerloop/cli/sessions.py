@@ -1,5 +1,6 @@
-"""The commands for whole sessions: adapt, fork, predict, list, change, delete."""
+"""The commands for whole sessions: adapt, fork, predict, classify, list, change, delete."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -7,10 +8,10 @@ from typing import Annotated
 import typer
 
 from innerloop.class_folders import images as folder_of_images
-from innerloop.cli.options import Folder, Json, KeepSupport, Lifetime, Model, Name, Revision, SessionId, Url
+from innerloop.cli.options import Folder, Images, Json, KeepSupport, Lifetime, Model, Name, Revision, SessionId, TopK, Url
 from innerloop.cli.progress import reading_queries, reading_support
 from innerloop.cli.supports import names, naming, support_of
-from innerloop.cli.terminal import predictions_json, predictions_table, sessions_table, show, show_json, show_session
+from innerloop.cli.terminal import sessions_table, show, show_json, show_predictions, show_session
 from innerloop.client import DEFAULT_URL, Client
 
 
@@ -54,20 +55,34 @@ def fork(  # noqa: PLR0913 - every option of the command is an argument
 
 def predict(
     session_id: SessionId,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files to classify, or folders of them.")],
-    top_k: Annotated[int, typer.Option(min=1, help="How many labels to show for each image.")] = 3,
+    images: Images,
+    top_k: TopK = 3,
     revision: Revision = None,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
     """Classify images with a session."""
-    files = [file for given in images for file in (folder_of_images(given) if given.is_dir() else [given])]
-    with Client(url) as client, naming([str(file) for file in files]), reading_queries(files) as queries:
+    files = _files(images)
+    with Client(url) as client, naming(queries=[str(file) for file in files]), reading_queries(files) as queries:
         answer = client.session(session_id).predict(queries, top_k=top_k, revision=revision)
-    if as_json:
-        show_json(predictions_json(files, answer))
-    else:
-        show(predictions_table(files, answer))
+    show_predictions(files, answer, as_json=as_json)
+
+
+def classify(  # noqa: PLR0913 - every option of the command is an argument
+    examples: Folder,
+    images: Images,
+    model: Model = None,
+    steps: Annotated[int | None, typer.Option(help="Inner steps; the meta-model's default when absent.")] = None,
+    scope: Annotated[str | None, typer.Option(help="Which parameters move; the meta-model's default when absent.")] = None,
+    top_k: TopK = 3,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """Classify images by a folder of labelled ones, in one go; no session is kept."""
+    support, files = support_of(examples), _files(images)
+    with Client(url) as client, naming(names(support), queries=[str(file) for file in files]):
+        answer = client.predict(model, support, files, steps=steps, scope=scope, top_k=top_k)
+    show_predictions(files, answer, as_json=as_json)
 
 
 def sessions(
@@ -117,3 +132,8 @@ def delete(session_id: SessionId, url: Url = DEFAULT_URL, as_json: Json = False)
 def _zoned(moment: datetime | None) -> datetime | None:
     """The moment with the local time zone: a terminal speaks local time, the server wants a zone."""
     return None if moment is None else moment.astimezone()
+
+
+def _files(images: Sequence[Path]) -> list[Path]:
+    """The files named, and those in the folders named."""
+    return [file for given in images for file in (folder_of_images(given) if given.is_dir() else [given])]

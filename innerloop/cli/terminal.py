@@ -37,6 +37,13 @@ def show_session(info: SessionInfo, *, as_json: bool) -> None:
         show(session_table(info))
 
 
+def show_predictions(files: Sequence[Path], answer: Predictions, *, as_json: bool) -> None:
+    if as_json:
+        show_json(predictions_json(files, answer))
+    else:
+        show(predictions_table(files, answer))
+
+
 def session_table(info: SessionInfo) -> Table:
     """One session, a line per fact."""
     table = Table.grid(padding=(0, 2))

@@ -11,6 +11,7 @@ from innerloop import (
     QueueFullError,
     RevisionChangedError,
     ServerUnreachableError,
+    SessionGoneError,
     SessionNotFoundError,
     SupportNotKeptError,
     UnusableInputError,
@@ -237,3 +238,23 @@ def test_what_is_not_safe_to_repeat_is_sent_once(server: FakeServer) -> None:
         with pytest.raises(DrainingError):
             session.refresh()
         assert len(server.requests) == sent + 5
+
+
+@pytest.mark.parametrize("losing", [True, False])
+def test_a_delete_whose_answer_was_lost_is_done(server: FakeServer, losing: bool) -> None:
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        answered = server.handle(request)
+        if request.method != "DELETE":
+            return answered
+        if answered.status_code == 204 and losing:
+            raise httpx2.ReadError("broken off")
+        return problem("session_gone", status=410, detail="was deleted")
+
+    with Client("http://host", retries=AT_ONCE, transport=httpx2.MockTransport(handle)) as client:
+        session = client.adapt(None, SUPPORT)
+        if losing:
+            session.delete()
+        else:  # somebody else deleted it before
+            with pytest.raises(SessionGoneError):
+                session.delete()
+    assert server.sessions == {}

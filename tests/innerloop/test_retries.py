@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from innerloop.calls import info
@@ -25,7 +27,7 @@ def refused(code: str, retry_after: str | None = None) -> ApiError:
 
 
 def tries(retries: Retries = Retries(), *, repeatable: bool = True, chance: float = 0.0, clock: Clock | None = None) -> Tries:  # noqa: B008 - frozen
-    return Tries(retries, repeatable=repeatable, clock=clock or Clock(), chance=lambda: chance)
+    return Tries(retries, replace(info(), repeatable=repeatable), clock=clock or Clock(), chance=lambda: chance)
 
 
 def test_waits_double_up_to_the_longest_and_then_the_error_is_raised() -> None:

@@ -69,8 +69,9 @@ def test_the_version_is_the_projects(run: Run) -> None:
 
 def test_help_names_the_commands_of_both_halves(run: Run) -> None:
     shown = run("innerloop", "--help").stdout
-    client = ("adapt", "predict", "grow", "remove", "examples", "sessions", "change", "fork", "export", "import", "delete", "bench")
-    assert all(f" {name} " in shown for name in (*client, "serve", "train", "evaluate", "models", "doctor"))
+    client = ("adapt", "predict", "classify", "grow", "remove", "examples", "sessions", "change", "fork", "export", "import", "delete")
+    service = ("serve", "train", "evaluate", "models", "doctor")
+    assert all(f" {name} " in shown for name in (*client, "info", "bench", *service))
 
 
 @pytest.mark.parametrize("name", ["serve", "train", "evaluate", "models", "doctor"])

@@ -224,3 +224,20 @@ def test_a_narrow_terminal_cuts_no_id(
     server.sessions[long_id] = server.sessions.pop("ses_0").model_copy(update={"session": long_id})
     monkeypatch.setenv("COLUMNS", "80")
     assert long_id in command("sessions", "--url", url).stdout
+
+
+def test_classifying_in_one_go_keeps_nothing(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    arguments = ("classify", letters, letters / "alpha", "--steps", "2", "--top-k", "1", "--model", "m", "--url", url)
+    answer = json.loads(command(*arguments, "--json").stdout)
+    assert [one["file"] for one in answer["predictions"]] == [f"{letters}/alpha/{n}.png" for n in (1, 2)]
+    assert (answer["session"], server.sessions) == (None, {})
+    assert {name: server.body[name] for name in ("model", "steps", "top_k")} == {"model": "m", "steps": 2, "top_k": 1}
+    assert "alpha/2.png" in command(*arguments).stdout
+
+
+@pytest.mark.parametrize(("field", "named"), [("support[2].image", "beta/1.png"), ("queries[0]", "alpha/1.png")])
+def test_what_is_refused_while_classifying_is_named_by_its_file(
+    command: Command, server: FakeServer, url: str, letters: Path, field: str, named: str
+) -> None:
+    server.refusal = problem("broken_image", detail="damaged", field=field)
+    assert command("classify", letters, letters / "alpha", "--url", url).stderr == f"Error: {letters}/{named}: damaged\n"
