@@ -19,7 +19,7 @@ class Room:
     bytes: int
 
 
-SMALL = Room(items=1_000, bytes=2**20)  # so little that the server's limits need not be asked for
+SMALL = Room(items=1_000, bytes=2**18)  # so little that the server's limits need not be asked for
 
 
 def room_for(limits: Limits, *, items: int) -> Room:

@@ -14,7 +14,7 @@ from innerloop.retries import Retries
 from tests.innerloop.server import INFO, FakeServer, answer, problem
 
 NARROW = INFO.model_copy(update={"limits": INFO.limits.model_copy(update={"body_bytes": 700_000, "examples": 20, "queries": 3})})
-BIG = b"x" * 230_000  # three of them, in base64, are more than a request holds, four more than is sent without asking
+BIG = b"x" * 230_000  # one of them, in base64, is more than is sent without asking, three are more than a request holds
 SUPPORT = {"a": [BIG + b"0", BIG + b"1", BIG + b"2"], "b": [BIG + b"3", BIG + b"4"]}
 
 
