@@ -1,6 +1,7 @@
 """A bar for work that takes long enough to wonder about, on stderr, and only where somebody looks."""
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,8 +60,10 @@ def ticking(doing: str, *, seconds: float) -> Iterator[None]:
     over = Event()
 
     def tick() -> None:
+        last = time.monotonic()
         while not over.wait(_TICK):
-            advance(_TICK)
+            last, before = time.monotonic(), last
+            advance(last - before)
 
     with bar(doing, total=seconds) as advance:
         thread = Thread(target=tick, daemon=True)
