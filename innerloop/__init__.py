@@ -2,9 +2,9 @@
 
 >>> from innerloop import Client
 >>> with Client() as client:
-...     session = client.adapt("omniglot", {"alpha": ["a1.png"], "beta": ["b1.png"]})
-...     session.predict(["new.png"]).predictions[0].label
-'alpha'
+...     session = client.adapt("omniglot", "examples/characters/support")
+...     session.predict(["examples/characters/queries/kite-1.png"]).predictions[0].label
+'kite'
 """
 
 from typing import TYPE_CHECKING
@@ -55,6 +55,7 @@ from innerloop.errors import (
     UnusableVectorError,
     WrongInputKindError,
 )
+from innerloop.retries import Retries
 
 __all__ = [
     "AdaptationDivergedError",
@@ -81,6 +82,7 @@ __all__ = [
     "ModelRefusedError",
     "NotAnImageError",
     "QueueFullError",
+    "Retries",
     "RevisionChangedError",
     "RevisionGoneError",
     "RevisionNotFoundError",

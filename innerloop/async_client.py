@@ -1,5 +1,6 @@
 """The async client and its sessions: as `innerloop.client`, awaited; what each method gives is said there."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -9,23 +10,43 @@ from typing import Self
 
 import httpx2
 
-from innerloop import calls
+from innerloop import calls, plans
 from innerloop.adapted import Adapted
 from innerloop.calls import Cursor, Format, PageT
-from innerloop.client import DEFAULT_TIMEOUT, DEFAULT_URL
+from innerloop.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT, DEFAULT_URL
+from innerloop.errors import InnerloopError
 from innerloop.exchange import HEADERS, AnswerT_co, Call, reaching, read_answer
-from innerloop.inputs import Input, Support
+from innerloop.plans import Plan
+from innerloop.retries import Retries, Tries
+from innerloop.sets import Queries, Support
 from innerloop.wire import ExampleInfo, ModelInfo, Predictions, ServerInfo, SessionInfo
 
 
 class AsyncClient:
-    """`Client` for async code: the same methods, awaited."""
+    """`Client` for async code: the same methods, awaited; many calls may be under way at once.
+
+    >>> import asyncio
+    >>> async def labels(*names: str) -> list[str]:
+    ...     async with AsyncClient() as client:
+    ...         session = await client.adapt("omniglot", "examples/characters/support")
+    ...         asked = (session.predict([f"examples/characters/queries/{name}"]) for name in names)
+    ...         return [answer.predictions[0].label for answer in await asyncio.gather(*asked)]
+    >>> asyncio.run(labels("kite-1.png", "hook-2.png"))
+    ['kite', 'hook']
+    """
 
     def __init__(
-        self, base_url: str = DEFAULT_URL, *, timeout: float | None = DEFAULT_TIMEOUT, transport: httpx2.AsyncBaseTransport | None = None
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        retries: Retries = DEFAULT_RETRIES,
+        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
+        self._timeout = timeout
+        self._retries = retries
         with reaching(base_url):
-            self._http = httpx2.AsyncClient(base_url=base_url, timeout=timeout, transport=transport, headers=HEADERS)
+            self._http = httpx2.AsyncClient(base_url=base_url, transport=transport, headers=HEADERS)
 
     async def adapt(  # noqa: PLR0913 - every option of the call is an argument
         self,
@@ -39,7 +60,7 @@ class AsyncClient:
         keep_support: bool | None = None,
         idempotency_key: str | None = None,
     ) -> "AsyncSession":
-        call = calls.adapt(
+        plan = plans.adapt(
             support,
             model=model,
             steps=steps,
@@ -49,19 +70,19 @@ class AsyncClient:
             keep_support=keep_support,
             idempotency_key=idempotency_key,
         )
-        return AsyncSession(await self._send(call), self)
+        return AsyncSession(await self._follow(plan), self)
 
     async def predict(
         self,
         model: str | None,
         support: Support,
-        queries: Iterable[Input],
+        queries: Queries,
         *,
         steps: int | None = None,
         scope: str | None = None,
         top_k: int = 3,
     ) -> Predictions:
-        return await self._send(calls.predict_once(support, queries, model=model, steps=steps, scope=scope, top_k=top_k))
+        return await self._follow(plans.predict_once(support, queries, model=model, steps=steps, scope=scope, top_k=top_k))
 
     async def session(self, session_id: str) -> "AsyncSession":
         return AsyncSession(await self._send(calls.session(session_id)), self)
@@ -112,9 +133,33 @@ class AsyncClient:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
+    async def _follow(self, plan: Plan[AnswerT_co]) -> AnswerT_co:
+        step = partial(next, plan)
+        while True:
+            try:
+                call = step()
+            except StopIteration as done:
+                answer: AnswerT_co = done.value
+                return answer
+            try:
+                step = partial(plan.send, await self._send(call))
+            except InnerloopError as error:
+                step = partial(plan.throw, error)
+
     async def _send(self, call: Call[AnswerT_co]) -> AnswerT_co:
+        tries = Tries(self._retries, call)
+        while True:
+            try:
+                return await self._try(call, tries)
+            except InnerloopError as error:
+                if tries.has_done(error):
+                    return call.read(b"")
+                await asyncio.sleep(tries.wait_after(error))
+
+    async def _try(self, call: Call[AnswerT_co], tries: Tries) -> AnswerT_co:
         with reaching(str(self._http.base_url)):
-            response = await self._http.request(call.method, call.path, content=call.content, headers=call.headers)
+            timeout = tries.timeout(self._timeout)
+            response = await self._http.request(call.method, call.path, content=call.content, headers=call.headers, timeout=timeout)
         return read_answer(call, response)
 
     async def _pages(self, page_of: Callable[[Cursor], Call[PageT]]) -> AsyncIterator[PageT]:
@@ -133,14 +178,15 @@ class AsyncSession(Adapted):
 
     client: AsyncClient = field(repr=False)
 
-    async def predict(self, queries: Iterable[Input], *, top_k: int = 3, revision: int | None = None) -> Predictions:
-        return await self.client._send(calls.predict(self.id, queries, top_k=top_k, revision=revision))
+    async def predict(self, queries: Queries, *, top_k: int = 3, revision: int | None = None) -> Predictions:
+        return await self.client._follow(plans.predict(self.id, queries, top_k=top_k, revision=revision))
 
     async def refresh(self) -> "AsyncSession":
         return await self._as_answered(calls.session(self.id))
 
     async def add(self, support: Support, *, expected_revision: int | None = None, idempotency_key: str | None = None) -> "AsyncSession":
-        return await self._as_answered(calls.add(self.id, support, expected_revision=expected_revision, idempotency_key=idempotency_key))
+        plan = plans.add(self.id, support, expected_revision=expected_revision, idempotency_key=idempotency_key)
+        return replace(self, info=await self.client._follow(plan))
 
     async def remove(self, ids: Iterable[int], *, expected_revision: int | None = None) -> "AsyncSession":
         return await self._as_answered(calls.remove(self.id, ids, expected_revision=expected_revision))
@@ -164,7 +210,7 @@ class AsyncSession(Adapted):
         keep_support: bool | None = None,
         idempotency_key: str | None = None,
     ) -> "AsyncSession":
-        call = calls.adapt(
+        plan = plans.adapt(
             support,
             from_session=self.id,
             steps=steps,
@@ -174,7 +220,7 @@ class AsyncSession(Adapted):
             keep_support=keep_support,
             idempotency_key=idempotency_key,
         )
-        return await self._as_answered(call)
+        return replace(self, info=await self.client._follow(plan))
 
     async def export(self, format: Format = "safetensors", revision: int | None = None) -> bytes:
         return await self.client._send(calls.export(self.id, format=format, revision=revision))

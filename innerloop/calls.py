@@ -1,15 +1,16 @@
 """Every call of the HTTP API as a value; what is None in one is left to the server."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
+from uuid import uuid4
 
-from innerloop.errors import UnusableInputError
+from innerloop.errors import SessionGoneError, UnusableInputError
 from innerloop.exchange import Call, read_as, read_nothing
-from innerloop.inputs import Input, Support, query_fields, support_fields
+from innerloop.inputs import Fields
 from innerloop.wire import (
     AdaptedSession,
     Deleted,
@@ -30,20 +31,18 @@ Cursor: TypeAlias = str | int | None
 Format: TypeAlias = Literal["safetensors", "onnx"]
 
 
-def adapt(support: Support | None, *, idempotency_key: str | None = None, **options: object) -> Call[AdaptedSession]:
+def adapt(support: Sequence[Fields] | None, *, idempotency_key: str | None = None, **options: object) -> Call[AdaptedSession]:
     """With the option `from_session` it is a fork, and the support set may be None."""
-    fields = None if support is None else support_fields(support)
-    headers = _headers(idempotency_key=idempotency_key)
-    return Call("POST", "/v1/sessions", read_as(AdaptedSession), content=_json(support=fields, **options), headers=headers)
+    return _made_once("POST", "/v1/sessions", content=_json(support=support, **options), headers=_headers(idempotency_key=idempotency_key))
 
 
 def session(session_id: str) -> Call[SessionInfo]:
-    return Call("GET", _session_path(session_id), read_as(SessionInfo))
+    return Call("GET", _session_path(session_id), read_as(SessionInfo), repeatable=True)
 
 
 def sessions(after: Cursor, **wanted: object) -> Call[SessionList]:
     """One page of those that the filter means, from the cursor `after` of the page before."""
-    return Call("GET", _asking("/v1/sessions", after=after, **wanted), read_as(SessionList))
+    return Call("GET", _asking("/v1/sessions", after=after, **wanted), read_as(SessionList), repeatable=True)
 
 
 def delete_sessions(*, confirm: bool, **wanted: object) -> Call[Deleted]:
@@ -55,19 +54,17 @@ def change(session_id: str, **changes: object) -> Call[SessionInfo]:
 
 
 def delete(session_id: str) -> Call[None]:
-    return Call("DELETE", _session_path(session_id), read_nothing)
+    return Call("DELETE", _session_path(session_id), read_nothing, repeatable=True, done_if=SessionGoneError)
 
 
 def examples(session_id: str, after: Cursor) -> Call[ExampleList]:
     """One page, from the cursor `after` of the page before."""
-    return Call("GET", _asking(_examples_path(session_id), after=after), read_as(ExampleList))
+    return Call("GET", _asking(_examples_path(session_id), after=after), read_as(ExampleList), repeatable=True)
 
 
-def add(session_id: str, support: Support, *, expected_revision: int | None, idempotency_key: str | None) -> Call[AdaptedSession]:
+def add(session_id: str, support: Sequence[Fields], *, expected_revision: int | None, idempotency_key: str | None) -> Call[AdaptedSession]:
     headers = _headers(expected_revision=expected_revision, idempotency_key=idempotency_key)
-    return Call(
-        "POST", _examples_path(session_id), read_as(AdaptedSession), content=_json(support=support_fields(support)), headers=headers
-    )
+    return _made_once("POST", _examples_path(session_id), content=_json(support=support), headers=headers)
 
 
 def remove(session_id: str, ids: Iterable[int], *, expected_revision: int | None) -> Call[AdaptedSession]:
@@ -75,38 +72,44 @@ def remove(session_id: str, ids: Iterable[int], *, expected_revision: int | None
     if len(numbers) > MAX_IDS:
         raise UnusableInputError(f"expected at most {MAX_IDS:,} ids in one call, got {len(numbers):,}; remove them in several")
     path = _asking(_examples_path(session_id), id=numbers)
-    return Call("DELETE", path, read_as(AdaptedSession), headers=_headers(expected_revision=expected_revision))
+    return _made_once("DELETE", path, headers=_headers(expected_revision=expected_revision))
 
 
-def predict(session_id: str, queries: Iterable[Input], *, top_k: int, revision: int | None) -> Call[Predictions]:
-    content = _json(queries=query_fields(queries), top_k=top_k, revision=revision)
-    return Call("POST", f"{_session_path(session_id)}/predict", read_as(Predictions), content=content)
+def predict(session_id: str, queries: Sequence[Fields], *, top_k: int, revision: int | None) -> Call[Predictions]:
+    content = _json(queries=queries, top_k=top_k, revision=revision)
+    return Call("POST", f"{_session_path(session_id)}/predict", read_as(Predictions), content=content, repeatable=True)
 
 
-def predict_once(support: Support, queries: Iterable[Input], **options: object) -> Call[Predictions]:
-    content = _json(support=support_fields(support), queries=query_fields(queries), **options)
-    return Call("POST", "/v1/predict", read_as(Predictions), content=content)
+def predict_once(support: Sequence[Fields], queries: Sequence[Fields], **options: object) -> Call[Predictions]:
+    content = _json(support=support, queries=queries, **options)
+    return Call("POST", "/v1/predict", read_as(Predictions), content=content, repeatable=True)
 
 
 def export(session_id: str, *, format: Format, revision: int | None) -> Call[bytes]:
-    return Call("GET", _asking(f"{_session_path(session_id)}/weights", format=format, revision=revision), bytes)
+    return Call("GET", _asking(f"{_session_path(session_id)}/weights", format=format, revision=revision), bytes, repeatable=True)
 
 
 def import_session(content: bytes, **options: object) -> Call[AdaptedSession]:
     headers = {"Content-Type": "application/octet-stream"}
-    return Call("POST", _asking("/v1/sessions/import", **options), read_as(AdaptedSession), content=content, headers=headers)
+    return _made_once("POST", _asking("/v1/sessions/import", **options), content=content, headers=headers)
 
 
 def models() -> Call[ModelList]:
-    return Call("GET", "/v1/models", read_as(ModelList))
+    return Call("GET", "/v1/models", read_as(ModelList), repeatable=True)
 
 
 def model(name: str) -> Call[ModelInfo]:
-    return Call("GET", f"/v1/models/{_quoted(name, safe='@')}", read_as(ModelInfo))
+    return Call("GET", f"/v1/models/{_quoted(name, safe='@')}", read_as(ModelInfo), repeatable=True)
 
 
 def info() -> Call[ServerInfo]:
-    return Call("GET", "/v1/info", read_as(ServerInfo))
+    return Call("GET", "/v1/info", read_as(ServerInfo), repeatable=True)
+
+
+def _made_once(method: str, path: str, *, content: bytes | None = None, headers: Mapping[str, str]) -> Call[AdaptedSession]:
+    """A call that makes a session or a revision: under its key the server does it once, however often it comes."""
+    keyed = {"Idempotency-Key": str(uuid4()), **headers}
+    return Call(method, path, read_as(AdaptedSession), content=content, headers=keyed, repeatable=True)
 
 
 def _session_path(session_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Class folders on disk or in a zip: one folder per class, its images directly inside."""
+"""Class folders, on disk or in a zip: one folder per class, its images directly inside; and folders of images alone."""
 
 import lzma
 import zipfile
@@ -36,6 +36,31 @@ def archive(path: Path) -> dict[str, list[bytes]]:
         return {name: [image.read_bytes() for image in images] for name, images in _classes(root, path)}
 
 
+def images(path: Path) -> list[Path]:
+    """The paths of the images directly in a folder, sorted by name; hidden files and litter are left out.
+
+    Raises:
+        UnusableInputError: not a folder, none inside, or a folder among them.
+    """
+    if not path.is_dir():
+        found = f"one file, {path}; put it in a list" if path.exists() else f"nothing at {path}"
+        raise UnusableInputError(f"queries: expected a list of inputs, or a folder or zip of images, got {found}")
+    with _readable(path):
+        return [path / image.name for image in _queries(path, path)]
+
+
+def packed_images(path: Path) -> list[bytes]:
+    """The bytes of the images at the top of a zip, in the order of `images`; one folder around them all is fine.
+
+    Raises:
+        UnusableInputError: as `images`, or a zip that cannot be read.
+    """
+    with _readable(path), zipfile.ZipFile(path) as file:
+        root = zipfile.Path(file)
+        entries = _visible(root)
+        return [image.read_bytes() for image in _queries(entries[0] if len(entries) == 1 and entries[0].is_dir() else root, path)]
+
+
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
@@ -54,6 +79,16 @@ def _classes(root: Traversable, path: Path) -> list[tuple[str, list[Traversable]
             f"expected only class folders in {path}, as in {path}/<class>/<image>, got {found}; make one folder per class"
         )
     return [(entry.name, _images(entry, path)) for entry in entries]
+
+
+def _queries(root: Traversable, path: Path) -> list[Traversable]:
+    found = _visible(root)
+    nested = [entry.name for entry in found if entry.is_dir()]
+    if nested or not found:
+        raise UnusableInputError(
+            f"queries: expected only images in {path}, got {f'the folder {nested[0]!r}' if nested else 'nothing'}; name a folder of images"
+        )
+    return found
 
 
 def _images(entry: Traversable, path: Path) -> list[Traversable]:

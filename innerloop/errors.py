@@ -30,11 +30,19 @@ class UnusableInputError(InnerloopError):
 
 
 class ServerUnreachableError(InnerloopError):
-    """No answer came from the server."""
+    """No answer came from the server; `passing` is whether it may come later, and false for an address that is none."""
+
+    def __init__(self, message: str, *, passing: bool = True) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 class UnexpectedAnswerError(InnerloopError):
-    """The answer is not one of ours; the address may belong to something else."""
+    """The answer is not one of ours; the address may belong to something else. `status` is that of HTTP, if there is one."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ApiError(InnerloopError):

@@ -17,18 +17,29 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 HEADERS = {"Content-Type": "application/json"}
 
+_NEVER_SENT = (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)
+
 _ERRORS = {error.code: error for error in ApiError.__subclasses__()}
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[AnswerT_co]):
-    """One HTTP request, and how to read the body of its answer."""
+    """One HTTP request, and how to read the body of its answer.
+
+    Attributes:
+        path: with its query string.
+        content: JSON, unless the headers say otherwise.
+        repeatable: sent twice, it does what it does when it is sent once.
+        done_if: what the server says to a second try when the first one, whose answer was lost, has done it.
+    """
 
     method: str
-    path: str  # and its query string
+    path: str
     read: Callable[[bytes], AnswerT_co]
-    content: bytes | None = None  # JSON, unless the headers say otherwise
+    content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = False
+    done_if: type[ApiError] | None = None
 
 
 @contextmanager
@@ -43,7 +54,10 @@ def reaching(url: str) -> Iterator[None]:
         yield
     except (httpx2.TransportError, httpx2.InvalidURL) as error:
         reason = str(error) or type(error).__name__  # a timeout has no message
-        raise ServerUnreachableError(f"no answer from {url}: {reason}; check the address, and that `innerloop serve` runs there") from error
+        raise ServerUnreachableError(
+            f"no answer from {url}: {reason}; check the address, and that `innerloop serve` runs there",
+            passing=not isinstance(error, _NEVER_SENT),
+        ) from error
     except httpx2.RequestError as error:
         raise UnexpectedAnswerError(f"cannot read the answer of {url}: {error}; check the address") from error
 
@@ -89,5 +103,6 @@ def _unexpected(call: Call[AnswerT_co], response: httpx2.Response) -> Unexpected
     kind = response.headers.get("Content-Type", "no content type")
     return UnexpectedAnswerError(
         f"expected an Innerloop answer to {call.method} {response.url}, got {response.status_code} ({kind}); "
-        "check the address, and that client and server are of the same version"
+        "check the address, and that client and server are of the same version",
+        status=response.status_code,
     )

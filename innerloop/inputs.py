@@ -7,7 +7,7 @@ import base64
 import io
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
@@ -31,26 +31,7 @@ class Saveable(Protocol):
 
 
 Input: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Readable | Saveable | Array | Sequence[float]
-Support: TypeAlias = Mapping[str, Iterable[Input]]  # label → inputs
 Fields: TypeAlias = dict[str, object]
-
-
-def support_fields(support: Support) -> list[Fields]:
-    """The support set as wire examples, class by class in the order given.
-
-    Raises:
-        UnusableInputError: a class without examples, or an input that cannot be sent.
-    """
-    return [{**_located(value, f"support[{label!r}][{n}]"), "label": label} for label in support for n, value in _examples(support, label)]
-
-
-def query_fields(queries: Iterable[Input]) -> list[Fields]:
-    """The queries as wire queries, in the order given.
-
-    Raises:
-        UnusableInputError: not a list, or an input that cannot be sent.
-    """
-    return [_located(value, f"queries[{n}]") for n, value in enumerate(_several(queries, "queries"))]
 
 
 def to_wire(value: Input) -> Fields:
@@ -65,26 +46,6 @@ def to_wire(value: Input) -> Fields:
     raise UnusableInputError(
         f"expected a path, bytes, a binary file, a Pillow image, an array or a list of numbers, got {type(value).__name__}"
     )
-
-
-def _examples(support: Support, label: str) -> list[tuple[int, Input]]:
-    examples = list(enumerate(_several(support[label], f"support[{label!r}]")))
-    if not examples:
-        raise UnusableInputError(f"support[{label!r}] has no examples; give at least one, or leave the class out")
-    return examples
-
-
-def _several(values: Iterable[Input], where: str) -> Iterable[Input]:
-    if isinstance(values, (str, os.PathLike, bytes, bytearray, memoryview)) or not isinstance(values, Iterable):
-        raise UnusableInputError(f"{where}: expected a list of inputs, got one {type(values).__name__}; put it in a list")
-    return values
-
-
-def _located(value: Input, where: str) -> Fields:
-    try:
-        return to_wire(value)
-    except UnusableInputError as error:
-        raise UnusableInputError(f"{where}: {error}") from error
 
 
 def _from_path(path: str | os.PathLike[str]) -> Fields:

@@ -1,26 +1,27 @@
-"""The commands for the support set of a session: add, remove, list."""
+"""The commands for the support set of a session: grow, remove, list."""
 
 from typing import Annotated
 
 import typer
 
 from innerloop.cli.options import Folder, Json, SessionId, Url
+from innerloop.cli.progress import reading_support
 from innerloop.cli.supports import names, naming, support_of
 from innerloop.cli.terminal import examples_table, show, show_json, show_session
 from innerloop.client import DEFAULT_URL, Client
 
 
-def add(session_id: SessionId, examples: Folder, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
+def grow(session_id: SessionId, examples: Folder, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
     """Add a folder of labelled images to a session, new classes too; the result is its next revision."""
     support = support_of(examples)
-    with Client(url) as client, naming(names(support)):
-        session = client.session(session_id).add(support)
+    with Client(url) as client, naming(names(support)), reading_support(support) as watched:
+        session = client.session(session_id).add(watched)
     show_session(session.info, as_json=as_json)
 
 
 def remove(
     session_id: SessionId,
-    ids: Annotated[list[int], typer.Argument(metavar="ID...", help="Ids of examples, as the command examples lists them.")],
+    ids: Annotated[list[int], typer.Argument(metavar="ID", help="Ids of examples, as the command examples lists them.")],
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:

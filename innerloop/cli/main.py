@@ -7,15 +7,17 @@ import typer
 from typer.core import TyperGroup
 
 import innerloop
-from innerloop.cli import examples, sessions, weights
+from innerloop.cli import bench, examples, info, sessions, weights
 from innerloop.cli.service_half import service_commands
+from innerloop.cli.statuses import EPILOG, status_of
 from innerloop.cli.terminal import fail
 from innerloop.errors import InnerloopError
 
 _COMMANDS: Mapping[str, Callable[..., None]] = {
     "adapt": sessions.adapt,
     "predict": sessions.predict,
-    "add": examples.add,
+    "classify": sessions.classify,
+    "grow": examples.grow,
     "remove": examples.remove,
     "examples": examples.examples,
     "sessions": sessions.sessions,
@@ -24,11 +26,24 @@ _COMMANDS: Mapping[str, Callable[..., None]] = {
     "export": weights.export,
     "import": weights.import_session,
     "delete": sessions.delete,
+    "info": info.info,
+    "bench": bench.bench,
+}
+
+_EXAMPLES: Mapping[str, str] = {
+    "adapt": "Example: innerloop adapt examples/characters/support --name characters",
+    "predict": "Example: innerloop predict SESSION examples/characters/queries --top-k 2",
+    "classify": "Example: innerloop classify examples/characters/support examples/characters/queries/kite-1.png",
+    "grow": "Example: innerloop grow SESSION more-drawings.zip",
+    "remove": "Example: innerloop remove SESSION 3 7",
+    "change": "Example: innerloop change SESSION --pin --name characters",
+    "export": "Example: innerloop export SESSION --format onnx --output characters.onnx",
+    "bench": "Example: innerloop bench --callers 32 --seconds 10 --json",
 }
 
 
 class CommandLine(TyperGroup):
-    """Both halves; an error raised on purpose becomes one line and status 1."""
+    """Both halves; an error raised on purpose becomes one line and its status."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -38,12 +53,12 @@ class CommandLine(TyperGroup):
         try:
             return super().invoke(ctx)
         except InnerloopError as error:
-            fail(str(error))
+            fail(str(error), status=status_of(error))
 
 
-app = typer.Typer(name="innerloop", cls=CommandLine, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(name="innerloop", cls=CommandLine, no_args_is_help=True, epilog=EPILOG, pretty_exceptions_enable=False)
 for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
+    app.command(_name, epilog=_EXAMPLES.get(_name), rich_help_panel="With a running server")(_command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -60,5 +75,5 @@ def options(
 
 
 def main() -> None:
-    """Runs the command line; the status is 1 for an error, 2 for wrong usage."""
+    """Runs the command line; `innerloop.cli.statuses` says what its status means."""
     app()

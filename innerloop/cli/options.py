@@ -5,12 +5,21 @@ from typing import Annotated
 
 import typer
 
-Url = Annotated[str, typer.Option("--url", envvar="INNERLOOP_URL", help="Address of the server.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-SessionId = Annotated[str, typer.Argument(metavar="SESSION", help="The id that adapt printed.")]
+from innerloop.cli.completion import model_names, session_ids
+
+# Eager: what completes a session asks this server.
+Url = Annotated[str, typer.Option("--url", envvar="INNERLOOP_URL", is_eager=True, help="Address of the server.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+SessionId = Annotated[str, typer.Argument(metavar="SESSION", autocompletion=session_ids, help="The id that adapt printed.")]
+Model = Annotated[
+    str | None,
+    typer.Option(autocompletion=model_names, help="Meta-model, name or name@version; the server's default when absent."),
+]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with one folder of images per class, or a zip of it.")]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files to classify, or folders of them.")]
+TopK = Annotated[int, typer.Option(min=1, help="How many labels to show for each image.")]
 Name = Annotated[str | None, typer.Option(help="What to call the session.")]
-Lifetime = Annotated[float | None, typer.Option("--ttl-seconds", help="Lifetime; the server's default when absent.")]
+Lifetime = Annotated[float | None, typer.Option("--ttl-seconds", help="Lifetime in seconds; the server's default when absent.")]
 KeepSupport = Annotated[
     bool | None,
     typer.Option("--keep-support/--no-keep-support", help="Keep the support set, so that examples can be added or removed."),

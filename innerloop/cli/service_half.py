@@ -17,6 +17,7 @@ _HELP = {
     "calibrate": "Calibrate the scores of a meta-model without training it.",
     "models": "List the meta-models of a model store.",
     "search": "Look for a better configuration to meta-train by.",
+    "doctor": "Check that the server can run here, and say what to do where it cannot.",
 }
 _NEEDS_TRAINER = ("train", "calibrate", "evaluate", "search")
 
@@ -25,7 +26,7 @@ class ServiceCommand(TyperCommand):
     """Stands for a command in the help; becomes the real one when arguments reach it."""
 
     def __init__(self, entry_point: EntryPoint) -> None:
-        super().__init__(entry_point.name, help=_HELP.get(entry_point.name))
+        super().__init__(entry_point.name, help=_HELP.get(entry_point.name), rich_help_panel="On this machine")
         self._entry_point = entry_point
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:

@@ -1,20 +1,23 @@
-"""The commands for whole sessions: adapt, fork, predict, list, change, delete."""
+"""The commands for whole sessions: adapt, fork, predict, classify, list, change, delete."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from innerloop.cli.options import Folder, Json, KeepSupport, Lifetime, Name, Revision, SessionId, Url
+from innerloop.class_folders import images as folder_of_images
+from innerloop.cli.options import Folder, Images, Json, KeepSupport, Lifetime, Model, Name, Revision, SessionId, TopK, Url
+from innerloop.cli.progress import reading_queries, reading_support
 from innerloop.cli.supports import names, naming, support_of
-from innerloop.cli.terminal import predictions_json, predictions_table, sessions_table, show, show_json, show_session
+from innerloop.cli.terminal import sessions_table, show, show_json, show_predictions, show_session
 from innerloop.client import DEFAULT_URL, Client
 
 
 def adapt(  # noqa: PLR0913 - every option of the command is an argument
     examples: Folder,
-    model: Annotated[str | None, typer.Option(help="Meta-model, name or name@version; the server's default when absent.")] = None,
+    model: Model = None,
     steps: Annotated[int | None, typer.Option(help="Inner steps; the meta-model's default when absent.")] = None,
     scope: Annotated[str | None, typer.Option(help="Which parameters move; the meta-model's default when absent.")] = None,
     name: Name = None,
@@ -25,8 +28,8 @@ def adapt(  # noqa: PLR0913 - every option of the command is an argument
 ) -> None:
     """Adapt a meta-model to a folder of labelled images; the result is a session."""
     support = support_of(examples)
-    with Client(url) as client, naming(names(support)):
-        session = client.adapt(model, support, steps=steps, scope=scope, name=name, ttl_seconds=ttl_seconds, keep_support=keep_support)
+    with Client(url) as client, naming(names(support)), reading_support(support) as watched:
+        session = client.adapt(model, watched, steps=steps, scope=scope, name=name, ttl_seconds=ttl_seconds, keep_support=keep_support)
     show_session(session.info, as_json=as_json)
 
 
@@ -42,29 +45,44 @@ def fork(  # noqa: PLR0913 - every option of the command is an argument
     as_json: Json = False,
 ) -> None:
     """Make another session from the support set of one, and from more examples if given."""
-    support = None if examples is None else support_of(examples)
-    with Client(url) as client, naming(names(support or {})):
+    support = {} if examples is None else support_of(examples)
+    with Client(url) as client, naming(names(support)), reading_support(support) as watched:
         session = client.session(session_id).fork(
-            support, steps=steps, scope=scope, name=name, ttl_seconds=ttl_seconds, keep_support=keep_support
+            watched or None, steps=steps, scope=scope, name=name, ttl_seconds=ttl_seconds, keep_support=keep_support
         )
     show_session(session.info, as_json=as_json)
 
 
 def predict(
     session_id: SessionId,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files to classify.")],
-    top_k: Annotated[int, typer.Option(min=1, help="How many labels to show for each image.")] = 3,
+    images: Images,
+    top_k: TopK = 3,
     revision: Revision = None,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
     """Classify images with a session."""
-    with Client(url) as client, naming([str(image) for image in images]):
-        answer = client.session(session_id).predict(images, top_k=top_k, revision=revision)
-    if as_json:
-        show_json(predictions_json(images, answer))
-    else:
-        show(predictions_table(images, answer))
+    files = _files(images)
+    with Client(url) as client, naming(queries=[str(file) for file in files]), reading_queries(files) as queries:
+        answer = client.session(session_id).predict(queries, top_k=top_k, revision=revision)
+    show_predictions(files, answer, as_json=as_json)
+
+
+def classify(  # noqa: PLR0913 - every option of the command is an argument
+    examples: Folder,
+    images: Images,
+    model: Model = None,
+    steps: Annotated[int | None, typer.Option(help="Inner steps; the meta-model's default when absent.")] = None,
+    scope: Annotated[str | None, typer.Option(help="Which parameters move; the meta-model's default when absent.")] = None,
+    top_k: TopK = 3,
+    url: Url = DEFAULT_URL,
+    as_json: Json = False,
+) -> None:
+    """Classify images by a folder of labelled ones, in one go; no session is kept."""
+    support, files = support_of(examples), _files(images)
+    with Client(url) as client, naming(names(support), queries=[str(file) for file in files]):
+        answer = client.predict(model, support, files, steps=steps, scope=scope, top_k=top_k)
+    show_predictions(files, answer, as_json=as_json)
 
 
 def sessions(
@@ -89,7 +107,7 @@ def change(
     session_id: SessionId,
     name: Name = None,
     pinned: Annotated[bool | None, typer.Option("--pin/--no-pin", help="A pinned session never expires.")] = None,
-    ttl_seconds: Annotated[float | None, typer.Option(help="Lifetime from now.")] = None,
+    ttl_seconds: Annotated[float | None, typer.Option(help="Lifetime in seconds from now.")] = None,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
@@ -101,13 +119,21 @@ def change(
     show_session(session.info, as_json=as_json)
 
 
-def delete(session_id: SessionId, url: Url = DEFAULT_URL) -> None:
+def delete(session_id: SessionId, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
     """Delete a session."""
     with Client(url) as client:
         client.session(session_id).delete()
-    typer.echo(f"deleted {session_id}")
+    if as_json:
+        show_json({"deleted": session_id})
+    else:
+        typer.echo(f"deleted {session_id}")
 
 
 def _zoned(moment: datetime | None) -> datetime | None:
     """The moment with the local time zone: a terminal speaks local time, the server wants a zone."""
     return None if moment is None else moment.astimezone()
+
+
+def _files(images: Sequence[Path]) -> list[Path]:
+    """The files named, and those in the folders named."""
+    return [file for given in images for file in (folder_of_images(given) if given.is_dir() else [given])]

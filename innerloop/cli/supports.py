@@ -9,12 +9,13 @@ from typing import TypeAlias
 from innerloop.class_folders import archive, folder
 from innerloop.cli.terminal import fail
 from innerloop.errors import ApiError
+from innerloop.sets import is_archive
 
 Files: TypeAlias = Mapping[str, Sequence[Path | bytes]]
 
 
 def support_of(path: Path) -> Files:
-    return archive(path) if path.suffix.lower() == ".zip" and path.is_file() else folder(path)
+    return archive(path) if is_archive(path) else folder(path)
 
 
 def names(support: Files) -> list[str]:
@@ -25,12 +26,13 @@ def names(support: Files) -> list[str]:
 
 
 @contextmanager
-def naming(names: Sequence[str]) -> Iterator[None]:
+def naming(support: Sequence[str] = (), *, queries: Sequence[str] = ()) -> Iterator[None]:
     """A refusal that points at an item by number, `support[7]`, names its file as well."""
     try:
         yield
     except ApiError as error:
-        item = re.match(r"(?:support|queries)\D(\d+)", error.problem.field or "")
-        if item is None or int(item[1]) >= len(names):
+        item = re.match(r"(support|queries)\D(\d+)", error.problem.field or "")
+        named = {"support": support, "queries": queries}[item[1]] if item else ()
+        if item is None or int(item[2]) >= len(named):
             raise
-        fail(f"{names[int(item[1])]}: {error}")
+        fail(f"{named[int(item[2])]}: {error}")

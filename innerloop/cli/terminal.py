@@ -10,14 +10,15 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from innerloop.cli.statuses import REFUSED
 from innerloop.wire import AdaptedSession, ExampleInfo, Prediction, Predictions, SessionInfo
 
 
-def fail(message: str) -> NoReturn:
-    """Ends the command with status 1 and one line on stderr."""
+def fail(message: str, *, status: int = REFUSED) -> NoReturn:
+    """Ends the command with one line on stderr."""
     line = Text.assemble(("Error: ", "bold red"), " ".join(message.split()))
     Console(stderr=True).print(line, soft_wrap=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
 def show(table: Table) -> None:
@@ -34,6 +35,13 @@ def show_session(info: SessionInfo, *, as_json: bool) -> None:
         show_json(info.model_dump(mode="json"))
     else:
         show(session_table(info))
+
+
+def show_predictions(files: Sequence[Path], answer: Predictions, *, as_json: bool) -> None:
+    if as_json:
+        show_json(predictions_json(files, answer))
+    else:
+        show(predictions_table(files, answer))
 
 
 def session_table(info: SessionInfo) -> Table:

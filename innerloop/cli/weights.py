@@ -7,18 +7,19 @@ import typer
 
 from innerloop.calls import Format
 from innerloop.cli.options import Json, Lifetime, Name, Revision, SessionId, Url
-from innerloop.cli.terminal import show_session
+from innerloop.cli.terminal import show_json, show_session
 from innerloop.client import DEFAULT_URL, Client
 from innerloop.errors import UnusableInputError
 
 
-def export(
+def export(  # noqa: PLR0913 - every option of the command is an argument
     session_id: SessionId,
     format: Annotated[Format, typer.Option(help="safetensors can be imported again, onnx runs elsewhere.")] = "safetensors",
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write; SESSION.safetensors or .onnx when absent.")] = None,
     revision: Revision = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
     url: Url = DEFAULT_URL,
+    as_json: Json = False,
 ) -> None:
     """Write the adapted weights of a session to a file."""
     path = output or Path(f"{session_id}.{format}")
@@ -27,7 +28,10 @@ def export(
     with Client(url) as client:
         content = client.session(session_id).export(format, revision)
     _write(path, content, force=force)
-    typer.echo(f"wrote {path}")
+    if as_json:
+        show_json({"session": session_id, "file": str(path), "bytes": len(content)})
+    else:
+        typer.echo(f"wrote {path}")
 
 
 def import_session(

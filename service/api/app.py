@@ -48,7 +48,7 @@ def create_app(settings: Settings, *, place: int | None = None) -> FastAPI:
     fitter = Fitter(_worker(settings, device, coming=decoding.busy, cores=cores), decoding, _limits(settings))
     runtime = Runtime.of(
         load_catalog(settings.model_store, device=device, default=settings.default_model),
-        _store(settings),
+        store_of(settings),
         HotWeights(budget_bytes=settings.host_bytes),
         fitter,
         clock=_now,
@@ -83,7 +83,8 @@ def create_app(settings: Settings, *, place: int | None = None) -> FastAPI:
     return app
 
 
-def _store(settings: Settings) -> SessionStore:
+def store_of(settings: Settings) -> SessionStore:
+    """Give the session store that the settings mean, not yet open."""
     if settings.store == "memory":
         return MemoryStore(budget_bytes=settings.host_bytes, clock=_now)
     if settings.store == "sqlite":

@@ -30,8 +30,8 @@ EPISODES, REPORT_EPISODES = 10_000, 400
 @plain_errors
 def evaluate(
     model: Annotated[str, typer.Argument(help="`name` or `name@version`.")],
-    way: Annotated[list[int] | None, typer.Option(help="Classes in an episode; repeat for more. [default: 5, 20]")] = None,
-    shot: Annotated[list[int] | None, typer.Option(help="Examples of each class; repeat for more. [default: 1, 5]")] = None,
+    way: Annotated[list[int] | None, typer.Option(help="Classes in an episode; repeat for more (default: 5, 20).")] = None,
+    shot: Annotated[list[int] | None, typer.Option(help="Examples of each class; repeat for more (default: 1, 5).")] = None,
     steps: Annotated[int | None, typer.Option(help="Inner steps; the meta-model's default when absent.")] = None,
     episodes: Annotated[int | None, typer.Option(min=2, help="Episodes of each cell. [default: 10000; 400 in a report]")] = None,
     queries: Annotated[int, typer.Option(min=1, help="Queries of each class.")] = 5,

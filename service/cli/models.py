@@ -1,5 +1,6 @@
 """`innerloop models`: what a model store holds."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -16,14 +17,27 @@ from service.registry.read import read, versions
 @plain_errors
 def models(
     model_store: Annotated[Path, typer.Option(envvar="INNERLOOP_MODEL_STORE", help="Folder of meta-models.")] = Path("model_store"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """List the meta-models of a model store, each verified; a damaged one with the reason."""
     if not model_store.is_dir():
         raise BadDataError(f"{model_store}: expected a model store, found no folder there; name it with --model-store")
+    if as_json:
+        typer.echo(json.dumps([_facts(folder) for folder in versions(model_store)], indent=2))
+        return
     table = Table("model", "takes", "adapts", "accuracy or error")
     for folder in versions(model_store):
         table.add_row(f"{folder.parent.name}@{folder.name}", *_described(folder))
     Console().print(table)
+
+
+def _facts(folder: Path) -> dict[str, object]:
+    named = {"name": folder.parent.name, "version": int(folder.name)}
+    try:
+        manifest = read(folder).manifest
+    except RegistryError as error:
+        return {**named, "status": "refused", "reason": error.message}
+    return {**named, "status": "verified", **manifest.model_dump(mode="json", include={"input", "recipe", "evaluation", "errors"})}
 
 
 def _described(folder: Path) -> tuple[str, str, str]:

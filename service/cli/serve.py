@@ -2,36 +2,36 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from service.cli.greeting import greet
 from service.cli.listening import reserved
 from service.cli.logs import configure_logs
 from service.cli.server import Server
+from service.cli.settings import settings_of
 from service.cli.terminal import plain_errors
 from service.cli.worker import refuse_cuda, work
 from service.cli.workers import Workers
 from service.config import Settings
-from service.errors import BadConfigError, ModelStoreError, WorkersError
+from service.errors import ModelStoreError, WorkersError
 from service.runtime.cores import threads_of_each
 from service.runtime.data_dir import exclusive
 
 
 @plain_errors
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8000]")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for the server's own files. [default: data]")] = None,
-    model_store: Annotated[Path | None, typer.Option(help="Folder of meta-models. [default: model_store]")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N. [default: auto]")] = None,
-    store: Annotated[str | None, typer.Option(help="Where sessions are kept: sqlite, memory or redis://… [default: sqlite]")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that serve, on a CPU. [default: 1]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (default: 127.0.0.1).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one (default: 8000).")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder for the server's own files (default: data).")] = None,
+    model_store: Annotated[Path | None, typer.Option(help="Folder of meta-models (default: model_store).")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N (default: auto).")] = None,
+    store: Annotated[str | None, typer.Option(help="Where sessions are kept: sqlite, memory or redis://… (default: sqlite).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve, on a CPU (default: 1).")] = None,
 ) -> None:
     """Serve the meta-models of a model store over HTTP. Every option is also INNERLOOP_<OPTION>, as are further settings."""
-    settings = _settings(host=host, port=port, data_dir=data_dir, model_store=model_store, device=device, store=store, workers=workers)
+    settings = settings_of(host=host, port=port, data_dir=data_dir, model_store=model_store, device=device, store=store, workers=workers)
     if not settings.model_store.is_dir():
         raise ModelStoreError(f"{settings.model_store}: expected a model store, found no folder there; name it with --model-store")
     if settings.workers > 1:
@@ -64,11 +64,3 @@ def _run_workers(settings: Settings) -> None:
     own = settings.model_copy(update={"torch_threads": settings.torch_threads or threads_of_each(settings.workers)})
     with reserved((settings.host, settings.port)) as addresses:
         Workers(settings.workers, partial(work, own, addresses), metrics=settings.data_dir / "metrics", say=greet).run()
-
-
-def _settings(**given: Any) -> Settings:
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        mistakes = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]
-        raise BadConfigError("; ".join(mistakes)) from None

@@ -1,5 +1,6 @@
 """`innerloop train`: meta-train by a configuration and put the result in the model store."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from service.cli.stopping import interrupted
 from service.cli.terminal import plain_errors
 from service.learner.episodes import ClassInputs
+from service.registry.read import read_manifest
 from service.training.checkpoint import FILENAME
 from service.training.meta_train import meta_train
 from service.training.options import read_options
@@ -29,16 +31,17 @@ def train(
     model_store: Annotated[Path, typer.Option(envvar="INNERLOOP_MODEL_STORE", help="Where the meta-model goes.")] = Path("model_store"),
     run: Annotated[Path | None, typer.Option(help="Folder for checkpoints and curves; runs/<name> when absent.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the run folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs; what happens goes to stderr.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch a missing data set into --data-root.")] = False,
 ) -> None:
     """Meta-train by CONFIG. Ctrl-C leaves a checkpoint that --resume continues from."""
     options = read_options(config)
     run = run or Path("runs") / options.name
-    console = Console()
+    console = Console(stderr=as_json)
     console.print(f"loading {options.data.source}")
     data = load_tasks(options, data_root=data_root, download=download)
     console.print(", ".join(_counted(part, tasks) for part, tasks in data.items()))
-    with ProgressReport(run, meta_steps=options.steps) as reporter:
+    with ProgressReport(run, meta_steps=options.steps, console=console) as reporter:
         trained = meta_train(options, data, run, reporter=reporter, resume=resume, should_stop=interrupted())
     if trained is None or not trained.finished:
         console.print(f"stopped; {run / FILENAME} continues with --resume")
@@ -47,3 +50,6 @@ def train(
     folder = publish(options, trained, data, model_store)
     console.print((folder / "CARD.md").read_text(encoding="utf-8"), markup=False, highlight=False)
     console.print(f"written to {folder}")
+    if as_json:
+        facts = read_manifest(folder).model_dump(mode="json", include={"name", "version", "evaluation", "errors"})
+        typer.echo(json.dumps({**facts, "folder": str(folder)}, indent=2))

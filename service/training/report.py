@@ -4,6 +4,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -18,12 +19,12 @@ CURVE_EVERY = 20
 class ProgressReport:
     """A progress bar with loss, validation accuracy and time left; curves go to `<run>/tensorboard`."""
 
-    def __init__(self, run: Path, *, meta_steps: int) -> None:
+    def __init__(self, run: Path, *, meta_steps: int, console: Console | None = None) -> None:
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]}"),
             TextColumn("validation {task.fields[validation]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
         )  # fmt: skip
-        self._progress = Progress(*columns)
+        self._progress = Progress(*columns, console=console)
         self._bar = self._progress.add_task("meta-training", total=meta_steps, loss="-", validation="-")
         self._curves = SummaryWriter(str(run / "tensorboard"))
 

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,10 @@ def test_a_store_that_is_not_there_is_one_line_on_stderr_and_status_1(command: C
 def test_the_store_comes_from_the_environment(command: Command, model_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INNERLOOP_MODEL_STORE", str(model_store))
     assert "tiny@1" in command("models").stdout
+
+
+def test_json_lists_the_same(command: Command, model_store: Path) -> None:
+    found = {one["name"]: one for one in json.loads(command("models", "--model-store", model_store, "--json").stdout)}
+    assert {name: one["status"] for name, one in found.items()} == {"tiny": "verified", "vectors": "verified", "damaged": "refused"}
+    assert found["vectors"]["input"] == {"kind": "vector", "length": 3}
+    assert "sha256" in found["damaged"]["reason"]

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -103,14 +104,17 @@ def test_an_interrupted_run_leaves_a_checkpoint_that_resume_finishes_from(start:
     assert 20 <= load_checkpoint(run, options).step < META_STEPS
     assert not (config.parent / "model_store").exists()
 
-    process = start("--resume")
-    said, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (0, "")
+    process = start("--resume", "--json")
+    answer, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
     assert load_checkpoint(run, options).step == META_STEPS
     stored = read(config.parent / "model_store" / "tiny" / "1")
     assert stored.manifest.training.meta_steps == META_STEPS
     assert "written to model_store/tiny/1" in said
     assert "# tiny@1" in said
+    told = json.loads(answer)
+    assert (told["name"], told["version"], told["folder"]) == ("tiny", 1, "model_store/tiny/1")
+    assert [row["accuracy"] for row in told["evaluation"]] == [row.accuracy for row in stored.manifest.evaluation]
 
 
 @pytest.mark.slow

@@ -64,6 +64,22 @@ def test_a_session_is_adapted_asked_found_and_ended(client: Client, support: dic
     assert (caught.value.problem.status, caught.value.problem.code) == (410, "session_gone")
 
 
+def test_sets_larger_than_one_request_are_sent_in_several(client: Client) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (80, 100, 100), dtype=np.uint8)  # more than a million bytes as PNG in base64
+    labels = ["a"] * 40 + ["b"] * 40
+    session = client.adapt(None, (noise, labels))
+    assert (session.revision, session.info.shots) == (2, {"a": 40, "b": 40})
+    kept = {example.id: example.label for example in session.examples()}
+    assert [kept[one] for one in session.added] == labels
+    answer = session.predict(noise, top_k=1)
+    assert (answer.revision, len(answer.predictions)) == (2, 80)
+    alone, once = session.predict(noise[70:], top_k=1), client.predict(None, (noise, labels), noise[70:], top_k=1)
+    assert once.session is None
+    for other in (alone, once):
+        assert [one.label for one in other.predictions] == [one.label for one in answer.predictions[70:]]
+        assert [one.score for one in other.predictions] == pytest.approx([one.score for one in answer.predictions[70:]], abs=1e-5)
+
+
 def test_one_call_gives_what_a_session_gives(client: Client, support: dict[str, list[Input]]) -> None:
     session = client.adapt(None, support)
     once = client.predict(None, support, [drawing("corner", width=4)])

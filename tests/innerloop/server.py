@@ -50,7 +50,7 @@ INFO = ServerInfo(
     device="cpu",
     store="memory",
     default_model="omniglot@1",
-    limits=Limits(body_bytes=1, image_pixels=1, examples=1, queries=1, classes=1, ttl_seconds=1.0),
+    limits=Limits(body_bytes=2**26, image_pixels=1, examples=10_000, queries=10_000, classes=1_000, ttl_seconds=1.0),
 )
 
 

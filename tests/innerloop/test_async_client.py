@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from innerloop import AsyncClient, AsyncSession, Client, RevisionChangedError, Session, SessionNotFoundError
-from tests.innerloop.server import INFO, OMNIGLOT, FakeServer
+from innerloop import AsyncClient, AsyncSession, Client, DrainingError, RevisionChangedError, Session, SessionNotFoundError
+from innerloop.retries import Retries
+from tests.innerloop.server import INFO, OMNIGLOT, FakeServer, problem
 
 SUPPORT = {"b": [b"1", b"2"], "a": [b"3"]}
 
@@ -75,3 +76,14 @@ def offered(kind: type) -> dict[str, str]:
 def test_both_kinds_offer_the_same_methods_with_the_same_parameters(blocking: type, awaited: type) -> None:
     assert offered(blocking) == offered(awaited)
     assert len(offered(blocking)) > 5
+
+
+def test_the_async_client_tries_again_too(server: FakeServer) -> None:
+    async def inside() -> None:
+        async with AsyncClient("http://host", transport=server.transport, retries=Retries(first_wait_seconds=0)) as client:
+            server.refusal = problem("draining", status=503)
+            with pytest.raises(DrainingError):
+                await client.info()
+        assert len(server.requests) == 4
+
+    asyncio.run(inside())

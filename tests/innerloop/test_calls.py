@@ -6,11 +6,15 @@ import pytest
 from innerloop import calls
 from innerloop.errors import UnusableInputError
 from innerloop.exchange import Call
+from innerloop.inputs import Fields
 from innerloop.wire import CreateSession, GrowSession, OneCallRequest, PredictRequest
+
+ONE: list[Fields] = [{"image": "MQ==", "label": "a"}]
+SUPPORT: list[Fields] = [*ONE, {"image": "Mg==", "label": "b"}]
 
 
 def test_adapt_asks_for_what_was_given_and_leaves_the_rest_to_the_server() -> None:
-    call = calls.adapt({"a": [b"1"], "b": [b"2"]}, model="omniglot", steps=0, scope=None, name=None, ttl_seconds=None)
+    call = calls.adapt(SUPPORT, model="omniglot", steps=0, scope=None, name=None, ttl_seconds=None)
     assert (call.method, call.path) == ("POST", "/v1/sessions")
     body = CreateSession.model_validate_json(call.content or b"")
     assert body.model_fields_set == {"support", "model", "steps"}
@@ -24,18 +28,18 @@ def test_a_fork_may_bring_no_examples_of_its_own() -> None:
 
 
 def test_predict_is_a_valid_request() -> None:
-    call = calls.predict("ses_1", [b"1", [0.5]], top_k=2, revision=3)
+    call = calls.predict("ses_1", [{"image": "MQ=="}, {"vector": [0.5]}], top_k=2, revision=3)
     body = PredictRequest.model_validate_json(call.content or b"")
     assert (call.path, [one.image for one in body.queries]) == ("/v1/sessions/ses_1/predict", [b"1", None])
     assert (body.top_k, body.revision) == (2, 3)
 
 
 def test_the_newest_revision_is_asked_by_naming_none() -> None:
-    assert b"revision" not in (calls.predict("ses_1", [b"1"], top_k=2, revision=None).content or b"")
+    assert b"revision" not in (calls.predict("ses_1", [{"image": "MQ=="}], top_k=2, revision=None).content or b"")
 
 
 def test_one_call_predict_is_a_valid_request() -> None:
-    call = calls.predict_once({"a": [b"1"]}, [b"2"], model=None, steps=3, top_k=2)
+    call = calls.predict_once(ONE, [{"image": "Mg=="}], model=None, steps=3, top_k=2)
     body = OneCallRequest.model_validate_json(call.content or b"")
     assert (body.support[0].image, body.queries[0].image, body.model, body.steps, body.top_k) == (b"1", b"2", None, 3, 2)
 
@@ -43,7 +47,7 @@ def test_one_call_predict_is_a_valid_request() -> None:
 @pytest.mark.parametrize("option", [{"name": "half \udcff"}, {"ttl_seconds": float("inf")}])
 def test_an_option_that_json_cannot_say_is_refused_before_sending(option: dict[str, object]) -> None:
     with pytest.raises(UnusableInputError, match="whole characters, and finite numbers"):
-        calls.adapt({"a": [b"1"]}, idempotency_key=None, **option)
+        calls.adapt(ONE, idempotency_key=None, **option)
 
 
 @pytest.mark.parametrize("build", [calls.session, calls.model, lambda text: calls.sessions(None, name=text)])
@@ -53,7 +57,7 @@ def test_half_a_character_in_an_address_is_refused_before_sending(build: Callabl
 
 
 def test_a_label_may_be_in_any_script() -> None:
-    body = CreateSession.model_validate_json(calls.adapt({"ア": [b"1"]}).content or b"")
+    body = CreateSession.model_validate_json(calls.adapt([{"image": "MQ==", "label": "ア"}]).content or b"")
     assert body.support[0].label == "ア"
 
 
@@ -84,7 +88,7 @@ def test_an_id_cannot_leave_its_place_in_the_path(call: Call[object], line: str)
 
 
 def test_adding_says_which_revision_it_expects_and_which_request_it_is() -> None:
-    call = calls.add("ses_1", {"a": [b"1"]}, expected_revision=3, idempotency_key="once")
+    call = calls.add("ses_1", ONE, expected_revision=3, idempotency_key="once")
     assert (call.method, call.path) == ("POST", "/v1/sessions/ses_1/examples")
     assert call.headers == {"If-Match": '"3"', "Idempotency-Key": "once"}
     assert GrowSession.model_validate_json(call.content or b"").support[0].label == "a"
@@ -97,7 +101,7 @@ def test_more_ids_than_an_address_holds_are_refused_before_sending() -> None:
 
 
 def test_revision_zero_is_an_expectation_too() -> None:
-    assert calls.remove("ses_1", [1], expected_revision=0).headers == {"If-Match": '"0"'}
+    assert calls.remove("ses_1", [1], expected_revision=0).headers["If-Match"] == '"0"'
 
 
 def test_an_empty_filter_is_still_a_filter() -> None:
@@ -112,15 +116,35 @@ def test_a_time_is_sent_in_its_own_zone() -> None:
 def test_an_import_is_bytes_and_says_so() -> None:
     call = calls.import_session(b"\0weights", name="a & b", ttl_seconds=9.5)
     assert call.path == "/v1/sessions/import?name=a+%26+b&ttl_seconds=9.5"
-    assert (call.content, call.headers) == (b"\0weights", {"Content-Type": "application/octet-stream"})
+    assert (call.content, call.headers["Content-Type"]) == (b"\0weights", "application/octet-stream")
 
 
 @pytest.mark.parametrize("key", ["é", "line\nbreak", "a\r\nHost: elsewhere", "\0"])
 def test_a_key_that_a_header_cannot_hold_is_refused_before_sending(key: str) -> None:
     with pytest.raises(UnusableInputError, match="plain ASCII"):
-        calls.adapt({"a": [b"1"]}, idempotency_key=key)
+        calls.adapt(ONE, idempotency_key=key)
 
 
 def test_a_change_says_only_what_changes() -> None:
     call = calls.change("ses_1", name=None, pinned=False, ttl_seconds=None)
     assert (call.method, call.path, call.content) == ("PATCH", "/v1/sessions/ses_1", b'{"pinned": false}')
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: calls.adapt(ONE),
+        lambda: calls.add("ses_1", ONE, expected_revision=None, idempotency_key=None),
+        lambda: calls.remove("ses_1", [1], expected_revision=None),
+        lambda: calls.import_session(b""),
+    ],
+)
+def test_what_makes_something_has_a_key_of_its_own_and_may_be_sent_again(build: Callable[[], Call[object]]) -> None:
+    first, second = build(), build()
+    assert first.repeatable
+    assert first.headers["Idempotency-Key"] != second.headers["Idempotency-Key"]
+
+
+@pytest.mark.parametrize("call", [calls.change("ses_1", name="x"), calls.delete_sessions(confirm=True)])
+def test_a_call_that_does_more_when_sent_twice_is_not_repeatable(call: Call[object]) -> None:
+    assert not call.repeatable

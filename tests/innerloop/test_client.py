@@ -6,21 +6,27 @@ import pytest
 
 from innerloop import (
     Client,
+    DrainingError,
     InvalidRequestError,
     QueueFullError,
     RevisionChangedError,
     ServerUnreachableError,
+    SessionGoneError,
     SessionNotFoundError,
     SupportNotKeptError,
     UnusableInputError,
 )
+from innerloop.retries import Retries
 from tests.innerloop.server import INFO, OMNIGLOT, FakeServer, problem
 
 SUPPORT = {"b": [b"1", b"2"], "a": [b"3"]}
 
 
-def client_of(server: FakeServer) -> Client:
-    return Client("http://host", transport=server.transport)
+AT_ONCE = Retries(first_wait_seconds=0)
+
+
+def client_of(server: FakeServer, *, retries: Retries = AT_ONCE) -> Client:
+    return Client("http://host", retries=retries, transport=server.transport)
 
 
 def test_a_session_knows_what_it_was_adapted_to_and_predicts(server: FakeServer) -> None:
@@ -170,7 +176,7 @@ def test_nothing_is_sent_when_an_input_cannot_be(server: FakeServer) -> None:
 def test_a_refusal_is_raised_from_any_call(server: FakeServer) -> None:
     server.refusal = problem("queue_full", status=429, detail="12 images wait")
     server.refusal.headers["Retry-After"] = "3"
-    with client_of(server) as client, pytest.raises(QueueFullError, match="12 images wait") as caught:
+    with client_of(server, retries=Retries(tries=1)) as client, pytest.raises(QueueFullError, match="12 images wait") as caught:
         client.info()
     assert caught.value.retry_after_seconds == 3
 
@@ -183,7 +189,7 @@ def closed_port() -> int:
 
 def test_a_server_that_is_not_there_is_named() -> None:
     url = f"http://127.0.0.1:{closed_port()}"
-    with Client(url) as client, pytest.raises(ServerUnreachableError, match=f"no answer from {url}"):
+    with Client(url, retries=AT_ONCE) as client, pytest.raises(ServerUnreachableError, match=f"no answer from {url}"):
         client.info()
 
 
@@ -203,3 +209,52 @@ def test_the_client_closes_its_connections(server: FakeServer) -> None:
     with Client("http://host", transport=Watched(server.handle)):
         pass
     assert closed == ["yes"]
+
+
+def test_a_lost_answer_is_asked_for_again_under_the_same_key(server: FakeServer) -> None:
+    keys: list[str] = []
+
+    def flaky(request: httpx2.Request) -> httpx2.Response:
+        keys.append(request.headers.get("Idempotency-Key", ""))
+        if len(keys) < 3:
+            raise httpx2.ReadError("broken off")
+        return server.handle(request)
+
+    with Client("http://host", retries=AT_ONCE, transport=httpx2.MockTransport(flaky)) as client:
+        assert client.adapt(None, SUPPORT).id == "ses_0"
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+    assert keys[0]
+
+
+def test_what_is_not_safe_to_repeat_is_sent_once(server: FakeServer) -> None:
+    with client_of(server) as client:
+        session = client.adapt(None, SUPPORT)
+        server.refusal = problem("draining", status=503)
+        sent = len(server.requests)
+        with pytest.raises(DrainingError):
+            session.change(name="x")
+        assert len(server.requests) == sent + 1
+        with pytest.raises(DrainingError):
+            session.refresh()
+        assert len(server.requests) == sent + 5
+
+
+@pytest.mark.parametrize("losing", [True, False])
+def test_a_delete_whose_answer_was_lost_is_done(server: FakeServer, losing: bool) -> None:
+    def handle(request: httpx2.Request) -> httpx2.Response:
+        answered = server.handle(request)
+        if request.method != "DELETE":
+            return answered
+        if answered.status_code == 204 and losing:
+            raise httpx2.ReadError("broken off")
+        return problem("session_gone", status=410, detail="was deleted")
+
+    with Client("http://host", retries=AT_ONCE, transport=httpx2.MockTransport(handle)) as client:
+        session = client.adapt(None, SUPPORT)
+        if losing:
+            session.delete()
+        else:  # somebody else deleted it before
+            with pytest.raises(SessionGoneError):
+                session.delete()
+    assert server.sessions == {}

@@ -85,3 +85,18 @@ def test_bytes_are_taken_as_they_are_but_for_a_page_of_a_proxy() -> None:
     )
     with pytest.raises(UnexpectedAnswerError):
         read_answer(call, received(httpx2.Response(200, html="<h1>Welcome</h1>")))
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (httpx2.ConnectError("refused"), True),
+        (httpx2.ReadTimeout(""), True),
+        (httpx2.InvalidURL("bad port"), False),
+        (httpx2.UnsupportedProtocol("no http"), False),
+    ],
+)
+def test_an_address_that_is_none_will_not_answer_later_either(error: Exception, passing: bool) -> None:
+    with pytest.raises(ServerUnreachableError) as caught, reaching("http://host"):
+        raise error
+    assert caught.value.passing == passing

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from innerloop.errors import UnusableInputError
-from innerloop.inputs import query_fields, support_fields, to_wire
-from innerloop.wire import Example, Query
+from innerloop.inputs import to_wire
+from innerloop.wire import Query
 
 PICTURE = Image.new("L", (3, 2), 200)
 
@@ -88,36 +88,3 @@ def test_an_empty_file_is_named(tmp_path: Path) -> None:
 def test_what_cannot_be_sent_says_what_was_expected(value: Any, message: str) -> None:
     with pytest.raises(UnusableInputError, match=message):
         to_wire(value)
-
-
-def test_a_support_set_keeps_the_order_it_came_in() -> None:
-    fields = support_fields({"b": [b"1", b"2"], "a": [[0.5]]})
-    assert [Example.model_validate(one).label for one in fields] == ["b", "b", "a"]
-    assert [Example.model_validate(one).image for one in fields] == [b"1", b"2", None]
-
-
-def test_a_stack_of_images_is_a_list_of_images() -> None:
-    assert query_fields(np.zeros((4, 2, 2), dtype=np.uint8)) == query_fields([np.zeros((2, 2), dtype=np.uint8)] * 4)
-
-
-def test_a_bad_example_is_located() -> None:
-    with pytest.raises(UnusableInputError, match=r"support\['a'\]\[1\]: .*no\.png"):
-        support_fields({"a": [b"1", "no.png"]})
-
-
-def test_a_bad_query_is_located() -> None:
-    with pytest.raises(UnusableInputError, match=r"queries\[2\]: .*got int"):
-        query_fields([b"1", b"2", 3])  # type: ignore[list-item]
-
-
-def test_a_class_without_examples_is_refused_before_sending() -> None:
-    with pytest.raises(UnusableInputError, match=r"support\['b'\] has no examples"):
-        support_fields({"a": [b"1"], "b": []})
-
-
-@pytest.mark.parametrize("single", ["a.png", Path("a.png"), b"raw", PICTURE])
-def test_one_input_in_place_of_a_list_is_refused(single: Any) -> None:
-    with pytest.raises(UnusableInputError, match=r"support\['a'\]: expected a list of inputs"):
-        support_fields({"a": single})
-    with pytest.raises(UnusableInputError, match="queries: expected a list of inputs"):
-        query_fields(single)

@@ -31,6 +31,7 @@ PUBLIC = [
     "ModelRefusedError",
     "NotAnImageError",
     "QueueFullError",
+    "Retries",
     "RevisionChangedError",
     "RevisionGoneError",
     "RevisionNotFoundError",
@@ -73,6 +74,6 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_importing_the_client_imports_no_heavy_library() -> None:
-    heavy = "{'torch', 'numpy', 'PIL', 'fastapi', 'service'}"
+    heavy = "{'torch', 'numpy', 'PIL', 'pandas', 'sklearn', 'fastapi', 'service'}"
     program = f"import sys, innerloop, innerloop.cli.main; assert not {heavy} & set(sys.modules), sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -43,7 +43,7 @@ def _copy(target: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("module", ["torch", "numpy", "PIL", "fastapi", "pydantic_settings"])
+@pytest.mark.parametrize("module", ["torch", "numpy", "PIL", "pandas", "sklearn", "fastapi", "pydantic_settings"])
 def test_the_server_needs_are_not_installed_with_the_client(run: Run, module: str) -> None:
     assert f"No module named '{module}'" in run("python", "-c", f"import {module}").stderr
 
@@ -58,6 +58,10 @@ def test_an_array_needs_no_numpy_to_be_sent(run: Run) -> None:
     assert run("python", "-c", program).stdout == "{'vector': [0.5]}\n"
 
 
+def test_the_classifier_names_what_to_install(run: Run) -> None:
+    assert "needs scikit-learn: pip install 'innerloop[sklearn]'" in run("python", "-c", "import innerloop.sklearn").stderr
+
+
 def test_the_version_is_the_projects(run: Run) -> None:
     declared = next(line for line in (REPOSITORY / "pyproject.toml").read_text().splitlines() if line.startswith("version = "))
     assert run("innerloop", "--version").stdout.strip() == declared.split('"')[1]
@@ -70,11 +74,12 @@ def test_the_playground_is_in_the_package(run: Run) -> None:
 
 def test_help_names_the_commands_of_both_halves(run: Run) -> None:
     shown = run("innerloop", "--help").stdout
-    client = ("adapt", "predict", "add", "remove", "examples", "sessions", "change", "fork", "export", "import", "delete")
-    assert all(f" {name} " in shown for name in (*client, "serve", "train", "evaluate", "models"))
+    client = ("adapt", "predict", "classify", "grow", "remove", "examples", "sessions", "change", "fork", "export", "import", "delete")
+    service = ("serve", "train", "evaluate", "models", "doctor")
+    assert all(f" {name} " in shown for name in (*client, "info", "bench", *service))
 
 
-@pytest.mark.parametrize("name", ["serve", "train", "evaluate", "models"])
+@pytest.mark.parametrize("name", ["serve", "train", "evaluate", "models", "doctor"])
 def test_a_service_command_names_what_to_install(run: Run, name: str) -> None:
     result = run("innerloop", name)
     extra = "train" if name in ("train", "evaluate") else "service"

@@ -43,8 +43,23 @@ def test_help_names_both_halves_and_imports_neither(command: Command) -> None:
     result = command("--help")
     assert result.exit_code == 0
     shown = [line.split()[1] for line in result.stdout.splitlines() if line.startswith("│ ")]
-    assert shown[-16:] == [
-        *("adapt", "predict", "add", "remove", "examples", "sessions", "change", "fork", "export", "import", "delete"),
+    assert shown[-19:] == [
+        *(
+            "adapt",
+            "predict",
+            "classify",
+            "grow",
+            "remove",
+            "examples",
+            "sessions",
+            "change",
+            "fork",
+            "export",
+            "import",
+            "delete",
+            "info",
+            "bench",
+        ),
         *("evaluate", "late", "models", "serve", "train"),
     ]
     assert "Serve the meta-models of a model store over HTTP." in result.stdout

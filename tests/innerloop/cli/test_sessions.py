@@ -84,6 +84,14 @@ def test_delete_ends_the_session(command: Command, server: FakeServer, url: str,
     command("adapt", letters, "--url", url)
     assert command("delete", "ses_0", "--url", url).stdout == "deleted ses_0\n"
     assert server.sessions == {}
+    command("adapt", letters, "--url", url)
+    assert json.loads(command("delete", "ses_1", "--url", url, "--json").stdout) == {"deleted": "ses_1"}
+
+
+def test_a_folder_of_images_is_asked_about_image_by_image(command: Command, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    answer = json.loads(command("predict", "ses_0", letters / "alpha", letters / "beta/1.png", "--url", url, "--json").stdout)
+    assert [one["file"] for one in answer["predictions"]] == [f"{letters}/{name}" for name in ("alpha/1.png", "alpha/2.png", "beta/1.png")]
 
 
 def test_the_address_comes_from_the_environment(command: Command, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +136,7 @@ def test_a_folder_that_cannot_be_used_is_one_line_on_stderr(command: Command, se
 
 def test_no_server_is_one_line_on_stderr(command: Command) -> None:
     result = command("sessions", "--url", "http://127.0.0.1:1")
-    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert (result.exit_code, result.stderr.count("\n")) == (3, 1)
     assert result.stderr.startswith("Error: no answer from http://127.0.0.1:1")
 
 
@@ -216,3 +224,20 @@ def test_a_narrow_terminal_cuts_no_id(
     server.sessions[long_id] = server.sessions.pop("ses_0").model_copy(update={"session": long_id})
     monkeypatch.setenv("COLUMNS", "80")
     assert long_id in command("sessions", "--url", url).stdout
+
+
+def test_classifying_in_one_go_keeps_nothing(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    arguments = ("classify", letters, letters / "alpha", "--steps", "2", "--top-k", "1", "--model", "m", "--url", url)
+    answer = json.loads(command(*arguments, "--json").stdout)
+    assert [one["file"] for one in answer["predictions"]] == [f"{letters}/alpha/{n}.png" for n in (1, 2)]
+    assert (answer["session"], server.sessions) == (None, {})
+    assert {name: server.body[name] for name in ("model", "steps", "top_k")} == {"model": "m", "steps": 2, "top_k": 1}
+    assert "alpha/2.png" in command(*arguments).stdout
+
+
+@pytest.mark.parametrize(("field", "named"), [("support[2].image", "beta/1.png"), ("queries[0]", "alpha/1.png")])
+def test_what_is_refused_while_classifying_is_named_by_its_file(
+    command: Command, server: FakeServer, url: str, letters: Path, field: str, named: str
+) -> None:
+    server.refusal = problem("broken_image", detail="damaged", field=field)
+    assert command("classify", letters, letters / "alpha", "--url", url).stderr == f"Error: {letters}/{named}: damaged\n"

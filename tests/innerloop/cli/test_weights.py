@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ def test_weights_are_written_to_a_file_named_by_the_session(command: Command, he
     assert (here / "ses_0.safetensors").read_bytes() == b"safetensors of ses_0@1"
     command("export", "ses_0", "--format", "onnx", "--output", here / "model", "--url", url)
     assert (here / "model").read_bytes() == b"onnx of ses_0@1"
+    told = json.loads(command("export", "ses_0", "--force", "--url", url, "--json").stdout)
+    assert told == {"session": "ses_0", "file": "ses_0.safetensors", "bytes": 22}
 
 
 def test_a_file_is_overwritten_only_by_force(command: Command, here: Path, url: str, letters: Path) -> None:

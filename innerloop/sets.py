@@ -1,0 +1,157 @@
+"""Support and query sets, whatever they come as, input by input: mappings, pairs, tables, folders, zips.
+
+A pandas DataFrame is known by its methods; pandas is not imported.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
+
+from innerloop.class_folders import archive, folder, images, packed_images
+from innerloop.errors import UnusableInputError
+from innerloop.inputs import Fields, Input, to_wire
+
+LABEL_COLUMN = "label"
+
+
+@runtime_checkable
+class Frame(Protocol):
+    """A pandas DataFrame: each row is a vector."""
+
+    @property
+    def columns(self) -> Any: ...
+
+    def itertuples(self, index: bool, name: None) -> Iterable[tuple[Any, ...]]: ...
+
+
+PathLike: TypeAlias = str | os.PathLike[str]
+Inputs: TypeAlias = Iterable[Input] | Frame
+Queries: TypeAlias = Inputs | PathLike
+Support: TypeAlias = Mapping[str, Inputs] | tuple[Inputs, Iterable[str]] | Frame | PathLike
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input of a set, not yet read.
+
+    Attributes:
+        where: its place, for errors.
+    """
+
+    where: str
+    value: Input
+    label: str | None = None
+
+    def fields(self) -> Fields:
+        """The input as a wire query or example.
+
+        Raises:
+            UnusableInputError: it cannot be sent.
+        """
+        try:
+            sent = to_wire(self.value)
+        except UnusableInputError as error:
+            raise UnusableInputError(f"{self.where}: {error}") from error
+        return sent if self.label is None else {**sent, "label": self.label}
+
+
+def examples(support: Support) -> list[Item]:
+    """The examples of a support set, in the order given; class by class where it is ordered by classes.
+
+    A mapping is label → inputs, a pair is inputs and their labels, a DataFrame has a column `label`, a path leads to class folders or
+    to a zip of them.
+
+    Raises:
+        UnusableInputError: nothing of this kind, a class without examples, labels that are no text or of another number.
+    """
+    if isinstance(support, (str, os.PathLike)):
+        return _by_class(_class_folders(Path(support)))
+    if isinstance(support, Mapping):
+        return _by_class(support)
+    if isinstance(support, Frame):
+        return _from_frame(support)
+    if _is_pair(support):
+        return _paired(list(several(support[0], "support[0]")), list(several(support[1], "support[1]")))
+    raise UnusableInputError(
+        "expected a support set as a mapping of labels to inputs, a pair of inputs and labels, a DataFrame with a column "
+        f"{LABEL_COLUMN!r}, or the path of class folders, got {type(support).__name__}"
+    )
+
+
+def queries(given: Queries) -> Iterable[Item]:
+    """The queries one by one, in the order given; a path leads to a folder of images or a zip of them.
+
+    Raises:
+        UnusableInputError: not a list.
+    """
+    values = _images(Path(given)) if isinstance(given, (str, os.PathLike)) else several(given, "queries")
+    return (Item(f"queries[{n}]", value) for n, value in enumerate(values))
+
+
+def several(values: Any, where: str) -> Iterable[Any]:
+    """The values of a list, or the rows of a DataFrame.
+
+    Raises:
+        UnusableInputError: it is one value.
+    """
+    if isinstance(values, Frame):
+        return values.itertuples(index=False, name=None)
+    if isinstance(values, (str, os.PathLike, bytes, bytearray, memoryview)) or not isinstance(values, Iterable):
+        raise UnusableInputError(f"{where}: expected a list of inputs, got one {type(values).__name__}; put it in a list")
+    return values
+
+
+def _is_pair(support: object) -> TypeGuard[tuple[Inputs, Iterable[str]]]:
+    return isinstance(support, tuple) and len(support) == 2
+
+
+def _by_class(support: Mapping[str, Inputs]) -> list[Item]:
+    return [item for label, inputs in support.items() for item in _of_class(label, inputs)]
+
+
+def _of_class(label: str, inputs: Inputs) -> list[Item]:
+    where = f"support[{label!r}]"
+    found = [Item(f"{where}[{n}]", value, _text(label, where)) for n, value in enumerate(several(inputs, where))]
+    if not found:
+        raise UnusableInputError(f"{where} has no examples; give at least one, or leave the class out")
+    return found
+
+
+def _paired(inputs: Sequence[Input], labels: Sequence[str]) -> list[Item]:
+    if len(inputs) != len(labels):
+        raise UnusableInputError(f"expected a label for each of {len(inputs):,} inputs, got {len(labels):,} labels")
+    return [
+        Item(f"support[{n}]", value, _text(label, f"support[{n}]")) for n, (value, label) in enumerate(zip(inputs, labels, strict=True))
+    ]
+
+
+def _from_frame(frame: Frame) -> list[Item]:
+    columns = list(frame.columns)
+    if columns.count(LABEL_COLUMN) != 1:
+        raise UnusableInputError(
+            f"expected one column {LABEL_COLUMN!r} in the support set, got the columns {columns}; "
+            "rename yours, or give the pair (table without it, labels)"
+        )
+    place = columns.index(LABEL_COLUMN)
+    rows = list(frame.itertuples(index=False, name=None))
+    return _paired([row[:place] + row[place + 1 :] for row in rows], [row[place] for row in rows])
+
+
+def _text(label: object, where: str) -> str:
+    if not isinstance(label, str):
+        raise UnusableInputError(f"{where}: expected a label of text, got {label!r}; str() makes it one")
+    return str(label)
+
+
+def _class_folders(path: Path) -> Mapping[str, Sequence[Path | bytes]]:
+    return archive(path) if is_archive(path) else folder(path)
+
+
+def _images(path: Path) -> Sequence[Path | bytes]:
+    return packed_images(path) if is_archive(path) else images(path)
+
+
+def is_archive(path: Path) -> bool:
+    return path.suffix.lower() == ".zip" and path.is_file()

@@ -1,0 +1,48 @@
+"""The scripts under examples/ run as written, against a server with the shipped meta-model."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from innerloop import Client
+from tests.e2e.server import ROOT, running
+
+NOT_FOR_USERS = {"draw.py"}  # makes the drawings; tests/test_examples.py runs it
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(tmp_path_factory.mktemp("server"), ROOT / "model_store") as server:
+        yield server.url
+
+
+def printed(script: str, *arguments: object) -> str:
+    command = [sys.executable, str(ROOT / "examples" / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def test_drawings_are_told_apart_and_a_class_is_added(url: str) -> None:
+    told = printed("drawings.py", url)
+    assert "omniglot@2 adapted to 25 drawings of anchor, comet, hook, kite, ladder" in told
+    assert "15 of 15 new drawings are told apart" in told
+    assert re.search(r"revision 2 knows anchor, buoy, .* and takes anchor-1.png for: buoy 0\.\d\d", told)
+
+
+def test_many_sessions_are_adapted_asked_and_deleted(url: str) -> None:
+    told = printed("thousand_sessions.py", url, 200)
+    found = re.search(r"200 sessions adapted and asked in .* s, .* a second; (\d+) answers are right\n200 sessions deleted", told)
+    assert found, told
+    assert int(found[1]) >= 198
+    with Client(url) as client:
+        assert list(client.sessions()) == []
+
+
+def test_every_script_is_run_here() -> None:
+    scripts = {path.name for path in (ROOT / "examples").glob("*.py")} - NOT_FOR_USERS
+    here = (ROOT / "tests" / "e2e" / "test_examples.py").read_text()
+    assert [name for name in scripts if f'printed("{name}"' not in here] == []

@@ -1,0 +1,98 @@
+"""scikit-learn's own checks of an estimator, against a server with untrained meta-models of vectors."""
+
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+from innerloop import Client, ServerUnreachableError, SessionGoneError, UnusableInputError
+from innerloop.sklearn import FewShotClassifier
+from service.learner.encoders.mlp import Mlp
+from tests.e2e.server import running
+from tests.tiny import tiny_model, write_tiny
+
+LENGTHS = (1, 2, 3, 4, 5, 8, 10, 20, 30)  # of the vectors in scikit-learn's checks
+LEFT_OUT = {
+    "check_methods_subset_invariance": "asks for 1e-7; float32 probabilities agree to 1e-5, which a test below holds",
+    "check_array_api_input": "is about arrays on devices, and skips itself unless SCIPY_ARRAY_API is set",
+}
+POINTS = np.array([[9.0, 0, 0], [8, 1, 0], [0, 9, 1], [1, 8, 0], [0, 0, 9], [1, 0, 7]])
+FLOWERS = np.array(["iris", "iris", "rose", "rose", "aster", "aster"])
+
+Check = Callable[[FewShotClassifier], None]
+
+
+def checks() -> dict[str, Check]:
+    found = [check for _, check in estimator_checks_generator(FewShotClassifier())]
+    return {f"{n} {name(check)}": check for n, check in enumerate(found)}
+
+
+def name(check: Any) -> str:
+    return str(getattr(check, "func", check).__name__)
+
+
+CHECKS = checks()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    store = tmp_path_factory.mktemp("store")
+    for length in LENGTHS:
+        write_tiny(store, f"vectors-{length}", tiny_model(Mlp(inputs=length)))
+    with running(tmp_path_factory.mktemp("server"), store, store="memory") as server:
+        yield server.url
+
+
+@pytest.mark.parametrize("check", [pytest.param(one, id=key) for key, one in CHECKS.items() if name(one) not in LEFT_OUT])
+def test_the_classifier_passes_scikit_learns_check(check: Check, url: str) -> None:
+    check(FewShotClassifier(url=url))
+
+
+def test_no_other_check_is_left_out() -> None:
+    assert set(LEFT_OUT) < {name(check) for check in CHECKS.values()}
+    assert len(CHECKS) - len(LEFT_OUT) > 50
+
+
+def test_a_vector_has_the_same_probabilities_alone_and_among_others(url: str) -> None:
+    fitted = FewShotClassifier(url=url).fit(POINTS, FLOWERS)
+    alone = np.concatenate([fitted.predict_proba(point[None]) for point in POINTS])
+    assert np.abs(fitted.predict_proba(POINTS) - alone).max() <= 1e-5
+
+
+def test_it_tells_apart_what_the_session_tells_apart(url: str) -> None:
+    fitted = FewShotClassifier("vectors-3", url=url, steps=2, ttl_seconds=60).fit(POINTS, FLOWERS)
+    assert fitted.classes_.tolist() == ["aster", "iris", "rose"]
+    assert fitted.predict(POINTS).tolist() == FLOWERS.tolist()
+    with Client(url) as client:
+        session = client.session(fitted.session_id_)
+        assert (session.info.model, session.info.steps, session.labels) == ("vectors-3@1", 2, ("0 aster", "1 iris", "2 rose"))
+        scores = {one.label: one.score for one in session.predict(POINTS[:1]).predictions[0].top}
+        session.delete()
+    with pytest.raises(SessionGoneError):
+        fitted.predict(POINTS)
+    assert scores["1 iris"] > 0.5
+
+
+def test_a_copy_by_pickle_asks_the_same_session(url: str) -> None:
+    fitted = FewShotClassifier(url=url).fit(POINTS, FLOWERS)
+    copy = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - our own bytes
+    assert (copy.session_id_, copy.predict(POINTS).tolist()) == (fitted.session_id_, FLOWERS.tolist())
+
+
+def test_its_steps_can_be_searched(url: str) -> None:
+    search = GridSearchCV(FewShotClassifier(url=url), {"steps": [0, 2]}, cv=2).fit(POINTS, FLOWERS)
+    assert search.best_score_ == 1
+
+
+def test_vectors_that_no_meta_model_takes_are_refused_by_length(url: str) -> None:
+    with pytest.raises(UnusableInputError, match="vectors of 7 numbers, found none; name the model"):
+        FewShotClassifier(url=url).fit(np.eye(7), list("abababa"))
+
+
+def test_no_server_is_named() -> None:
+    with pytest.raises(ServerUnreachableError, match=r"no answer from http://127\.0\.0\.1:1"):
+        FewShotClassifier(url="http://127.0.0.1:1").fit(POINTS, FLOWERS)
