@@ -14,6 +14,7 @@ from service.training.options import read_options
 from service.training.publish import publish
 from service.training.report import ProgressReport
 from service.training.sources.load import load_data
+from service.training.tracking import Tracking, tracker
 
 
 @plain_errors
@@ -23,6 +24,7 @@ def train(
     model_store: Annotated[Path, typer.Option(envvar="INNERLOOP_MODEL_STORE", help="Where the meta-model goes.")] = Path("model_store"),
     run: Annotated[Path | None, typer.Option(help="Folder for checkpoints and curves; runs/<name> when absent.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the run folder.")] = False,
+    track: Annotated[Tracking, typer.Option(help="Where curves and sample episodes go.")] = "tensorboard",
     download: Annotated[bool, typer.Option("--download", help="Fetch a missing data set into --data-root.")] = False,
 ) -> None:
     """Meta-train by CONFIG. Ctrl-C leaves a checkpoint that --resume continues from."""
@@ -32,7 +34,7 @@ def train(
     console.print(f"loading {options.data.source}")
     data = load_data(options.data, options.preprocessing, data_root=data_root, download=download)
     console.print(", ".join(f"{len(classes)} {part} classes ({len(classes.inputs):,} images)" for part, classes in data.items()))
-    with ProgressReport(run, meta_steps=options.meta_steps) as reporter:
+    with ProgressReport(tracker(track, run, options), meta_steps=options.meta_steps) as reporter:
         trained = meta_train(options, data, run, reporter=reporter, resume=resume, should_stop=interrupted())
     if trained is None or not trained.finished:
         console.print(f"stopped; {run / FILENAME} continues with --resume")

@@ -25,12 +25,29 @@ from service.training.options import Optimiser, TrainOptions
 STATISTICS_SAMPLE = 2048
 
 
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """What a validation found out.
+
+    Attributes:
+        best: the best so far, perhaps this one.
+        model: the averaged weights that were judged.
+        sample: an episode that is trained on at about this meta-step.
+    """
+
+    step: int
+    judged: Judged
+    best: Best
+    model: MetaModel
+    sample: Episode
+
+
 class Reporter(Protocol):
     """Who hears how the run is going."""
 
     def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None: ...
 
-    def validated(self, step: int, judged: Judged, best: Best) -> None: ...
+    def validated(self, found: Validated) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +204,8 @@ def _validated(state: Checkpoint, options: TrainOptions, data: Mapping[str, Clas
     )
     improved = state.best is None or judged.accuracy > state.best.accuracy
     best = Best(judged.accuracy, state.step, model.params, model.statistics) if improved or state.best is None else state.best
-    reporter.validated(state.step, judged, best)
+    sample = next(_episodes(options, data["train"], min(state.step, options.meta_steps - 1)))
+    reporter.validated(Validated(state.step, judged, best, model, sample))
     return replace(state, best=best, stale=0 if improved else state.stale + 1)
 
 

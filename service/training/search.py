@@ -14,10 +14,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from service.errors import BadCheckpointError
 from service.learner.episodes import ClassInputs
 from service.learner.outer_rules import Outcome
-from service.training.checkpoint import FILENAME, Best, fingerprint
+from service.training.checkpoint import FILENAME, fingerprint
 from service.training.demands import require_enough
-from service.training.evaluate import Judged
-from service.training.meta_train import Trained, meta_train
+from service.training.meta_train import Trained, Validated, meta_train
 from service.training.search_space import SearchSpace
 
 STUDY = "study.db"
@@ -127,9 +126,9 @@ class _Watched:
     def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None:
         """Hear of one meta-step."""
 
-    def validated(self, step: int, judged: Judged, best: Best) -> None:  # noqa: ARG002 - a reporter's signature
+    def validated(self, found: Validated) -> None:
         """Hear of one validation."""
-        self._trial.report(judged.accuracy, step)
+        self._trial.report(found.judged.accuracy, found.step)
         self.cut = self._trial.should_prune()
 
 
