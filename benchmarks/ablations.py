@@ -52,7 +52,7 @@ class Silent:
 
     def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None: ...
 
-    def validated(self, found: Validated) -> None:
+    def validated(self, found: Validated) -> None: ...
 
 
 def shortened(options: TrainOptions, lever: Mapping[str, Any], steps: int) -> TrainOptions:
