@@ -17,11 +17,9 @@ import typer
 from benchmarks.subject import RESULTS, SEED, USUAL, WITHIN, named
 from service.learner.episodes import ClassInputs
 from service.learner.outer_rules import Outcome
-from service.training.checkpoint import Best
-from service.training.evaluate import Judged, evaluate, pool
-from service.training.meta_train import meta_train
+from service.training.evaluate import evaluate, pool
+from service.training.meta_train import Validated, meta_train
 from service.training.options import TrainOptions, read_options
-from service.training.regression import Errors
 from service.training.sources.load import load_classes
 
 TABLE = RESULTS / "ablations.json"
@@ -54,7 +52,7 @@ class Silent:
 
     def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None: ...
 
-    def validated(self, step: int, judged: Judged | Errors, best: Best) -> None: ...
+    def validated(self, found: Validated) -> None: ...
 
 
 def shortened(options: TrainOptions, lever: Mapping[str, Any], steps: int) -> TrainOptions:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.console import Console
 
@@ -26,6 +27,7 @@ def calibrate(
     """
     stored = find(model_store, model)
     options = options_of(stored.manifest.training.config, place=f"the configuration of {model}")
+    torch.set_num_threads(options.threads)
     folder = calibrate_again(stored, options, _held_out(options, data_root), model_store)
     Console().print((folder / "CARD.md").read_text(encoding="utf-8"), markup=False, highlight=False)
     Console().print(f"written to {folder}", soft_wrap=True)

@@ -18,6 +18,7 @@ from service.training.publish import publish
 from service.training.report import ProgressReport
 from service.training.sources.load import load_tasks
 from service.training.tasks import Tasks
+from service.training.tracking import Tracking, tracker
 
 
 def _counted(part: str, tasks: Tasks) -> str:
@@ -31,6 +32,7 @@ def train(
     model_store: Annotated[Path, typer.Option(envvar="INNERLOOP_MODEL_STORE", help="Where the meta-model goes.")] = Path("model_store"),
     run: Annotated[Path | None, typer.Option(help="Folder for checkpoints and curves; runs/<name> when absent.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the run folder.")] = False,
+    track: Annotated[Tracking, typer.Option(help="Where curves and sample episodes go.")] = "tensorboard",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs; what happens goes to stderr.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch a missing data set into --data-root.")] = False,
 ) -> None:
@@ -41,7 +43,7 @@ def train(
     console.print(f"loading {options.data.source}")
     data = load_tasks(options, data_root=data_root, download=download)
     console.print(", ".join(_counted(part, tasks) for part, tasks in data.items()))
-    with ProgressReport(run, meta_steps=options.steps, console=console) as reporter:
+    with ProgressReport(tracker(track, run, options), meta_steps=options.steps, console=console) as reporter:
         trained = meta_train(options, data, run, reporter=reporter, resume=resume, should_stop=interrupted())
     if trained is None or not trained.finished:
         console.print(f"stopped; {run / FILENAME} continues with --resume")

@@ -61,10 +61,14 @@ class Calibration:
         """
         way, shot = len(shots), sum(shots) / len(shots)
 
-        def distance(cell: Cell) -> float:
-            return abs(math.log(cell.way / way)) + abs(math.log(cell.shot / shot)) + abs(math.log((1 + cell.steps) / (1 + steps)))
+        def factors(cell: Cell) -> float:
+            return _factor(cell.way, way) * _factor(cell.shot, shot) * _factor(1 + cell.steps, 1 + steps)
 
-        return min(self.cells, key=distance).temperature
+        return min(self.cells, key=factors).temperature
+
+
+def _factor(one: float, other: float) -> float:
+    return one / other if one > other else other / one
 
 
 def cooled(params: Params, temperature: float) -> dict[str, Tensor]:

@@ -40,6 +40,10 @@ class Judged:
         """What validation compares, larger is better."""
         return self.accuracy
 
+    def curves(self) -> dict[str, float]:
+        """What is followed over a run."""
+        return {"accuracy": self.accuracy, "loss": self.loss, "calibration_error": self.calibration_error}
+
     def __str__(self) -> str:
         return f"accuracy {self.accuracy:.2%} ± {self.ci95:.2%}, loss {self.loss:.4f}"
 

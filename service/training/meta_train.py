@@ -32,12 +32,29 @@ from service.training.tasks import Tasks, judge_on
 STATISTICS_SAMPLE = 2048
 
 
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """What a validation found out.
+
+    Attributes:
+        best: the best so far, perhaps this one.
+        model: the averaged weights that were judged.
+        sample: an episode that is trained on at about this meta-step.
+    """
+
+    step: int
+    judged: Judged | Errors
+    best: Best
+    model: MetaModel
+    sample: Episode | None
+
+
 class Reporter(Protocol):
     """Who hears how the run is going."""
 
     def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None: ...
 
-    def validated(self, step: int, judged: Judged | Errors, best: Best) -> None: ...
+    def validated(self, found: Validated) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +238,13 @@ def _validated(state: Checkpoint, options: TrainOptions, data: Mapping[str, Task
     judged = _judge(options, by_nearest_means(model) if state.step <= options.pretraining.steps else model, data["validation"])
     improved = before is None or judged.score > before.score
     best = Best(judged.score, state.step, model.params, model.statistics) if improved or before is None else before
-    reporter.validated(state.step, judged, best)
+    reporter.validated(Validated(state.step, judged, best, model, _example(options, data["train"], state.step)))
     return replace(state, best=best, stale=0 if improved else state.stale + 1)
+
+
+def _example(options: TrainOptions, tasks: Tasks, step: int) -> Episode | None:
+    """Draw an episode as this step of the run sees it, the first one while pretraining lasts; None where no stage draws any."""
+    return next(_episodes(options, tasks, min(max(step, options.pretraining.steps), options.steps - 1))) if options.stages else None
 
 
 def _judge(options: TrainOptions, model: MetaModel, tasks: Tasks) -> Judged | Errors:

@@ -28,6 +28,10 @@ class Errors:
         """The query loss, which is the error itself."""
         return self.mean
 
+    def curves(self) -> dict[str, float]:
+        """What is followed over a run."""
+        return {"squared_error": self.mean, "median_squared_error": self.median}
+
     def __str__(self) -> str:
         return f"squared error {self.mean:.4f} ± {self.ci95:.4f}, median {self.median:.4f}"
 

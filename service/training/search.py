@@ -13,11 +13,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from service.errors import BadCheckpointError
 from service.learner.outer_rules import Outcome
-from service.training.checkpoint import FILENAME, Best, fingerprint
+from service.training.checkpoint import FILENAME, fingerprint
 from service.training.demands import require_enough
-from service.training.evaluate import Judged
-from service.training.meta_train import Trained, meta_train
-from service.training.regression import Errors
+from service.training.meta_train import Trained, Validated, meta_train
 from service.training.search_space import SearchSpace
 from service.training.tasks import Tasks
 
@@ -59,28 +57,37 @@ def open_study(space: SearchSpace, run: Path, *, resume: bool) -> Study:
         BadCheckpointError: a study is there and `resume` is false, none is there and it is true, or it is of another configuration.
     """
     path = run / STUDY
-    if path.exists() != resume:
-        found = (
-            "found one; go on with --resume, or name another folder with --run" if path.exists() else "found none; start without --resume"
-        )
-        raise BadCheckpointError(f"{path}: expected {'a' if resume else 'no'} study of a search, {found}")
+    _check_presence(path, resume=resume)
     run.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(storage=f"sqlite:///{path}", study_name=space.options.name, direction="maximize", load_if_exists=True)
     stated = _fingerprint(space)
-    if study.user_attrs.setdefault("config", stated) != stated:
+    if study.user_attrs.get("config", stated) != stated:
         raise BadCheckpointError(f"{path}: the configuration has changed since; restore it, or name another folder with --run")
     study.set_user_attr("config", stated)
+    _queue_again(study, space)
+    # As many draws are behind it: with the same seed a search that goes on would make the first of them again.
+    study.sampler = optuna.samplers.TPESampler(seed=space.options.seed + len(study.get_trials(deepcopy=False)))
+    patience = int(PATIENT_SHARE * space.options.meta_steps)
+    study.pruner = optuna.pruners.MedianPruner(n_startup_trials=PATIENT_TRIALS, n_warmup_steps=patience)
+    return study
+
+
+def _check_presence(path: Path, *, resume: bool) -> None:
+    if path.exists() and not resume:
+        raise BadCheckpointError(
+            f"{path}: expected no study of a search, found one; go on with --resume, or name another folder with --run"
+        )
+    if resume and not path.exists():
+        raise BadCheckpointError(f"{path}: expected a study of a search, found none; start without --resume")
+
+
+def _queue_again(study: Study, space: SearchSpace) -> None:
+    """Queue what was drawn for trials that did not end, and give those up: an Optuna trial cannot be gone on with itself."""
     for left in study.get_trials(states=[TrialState.RUNNING]):
         if left.params.keys() == space.dimensions.keys():
             study.enqueue_trial(left.params)
         study.tell(left.number, state=TrialState.FAIL)
-    # As many draws are behind it: with the same seed a search that goes on would make the first of them again.
-    study.sampler = optuna.samplers.TPESampler(seed=space.options.seed + len(study.get_trials(deepcopy=False)))
-    study.pruner = optuna.pruners.MedianPruner(
-        n_startup_trials=PATIENT_TRIALS, n_warmup_steps=int(PATIENT_SHARE * space.options.meta_steps)
-    )
-    return study
 
 
 def search(
@@ -128,9 +135,9 @@ class _Watched:
     def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None:
         """Hear of one meta-step."""
 
-    def validated(self, step: int, judged: Judged | Errors, best: Best) -> None:  # noqa: ARG002 - a reporter's signature
+    def validated(self, found: Validated) -> None:
         """Hear of one validation."""
-        self._trial.report(judged.score, step)
+        self._trial.report(found.judged.score, found.step)
         self.cut = self._trial.should_prune()
 
 

@@ -10,7 +10,7 @@ from tests.registry.stored import edit_manifest
 from tests.training.runs import tiny_options, train
 
 OPTIONS = tiny_options(
-    data={"source": "glyphs", "classes": 10, "drawings": 4}, validation={"every": 9, "episodes": 4, "way": 4, "queries": 2}
+    data={"source": "glyphs", "classes": 10, "drawings": 6}, validation={"every": 9, "episodes": 4, "way": 4, "queries": 2}
 )
 
 

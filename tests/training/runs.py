@@ -9,13 +9,11 @@ from typing import Any
 import torch
 
 from service.inputs.preprocessing import Preprocessing
-from service.learner.episodes import ClassInputs
+from service.learner.episodes import ClassInputs, Episode
 from service.learner.outer_rules import Outcome
-from service.training.checkpoint import Best, Checkpoint, load_checkpoint
-from service.training.evaluate import Judged
-from service.training.meta_train import Trained, meta_train
+from service.training.checkpoint import Checkpoint, load_checkpoint
+from service.training.meta_train import Trained, Validated, meta_train
 from service.training.options import TrainOptions
-from service.training.regression import Errors
 from service.training.sources.glyphs import glyphs
 from service.training.sources.load import load_classes
 
@@ -87,15 +85,17 @@ class Heard:
     rates: list[float] = field(default_factory=list)
     judged: list[Any] = field(default_factory=list)
     validated_at: list[int] = field(default_factory=list)
+    samples: list[Episode | None] = field(default_factory=list)
 
     def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None:
         self.steps.append(step)
         self.outcomes.append(outcome)
         self.rates.append(learning_rate)
 
-    def validated(self, step: int, judged: Judged | Errors, best: Best) -> None:  # noqa: ARG002 - a reporter's signature
-        self.validated_at.append(step)
-        self.judged.append(judged)
+    def validated(self, found: Validated) -> None:
+        self.validated_at.append(found.step)
+        self.judged.append(found.judged)
+        self.samples.append(found.sample)
 
 
 @dataclass(slots=True)

@@ -353,3 +353,14 @@ def test_a_stage_may_take_turns_and_classes_group_by_group(tmp_path: Path) -> No
 def by_alphabet(classes: ClassInputs) -> ClassInputs:
     """The same classes in alphabets of four."""
     return ClassInputs(tuple(f"alphabet{k // 4}/{name}" for k, name in enumerate(classes.names)), classes.inputs, classes.first)
+
+
+def test_a_validation_tells_of_an_episode_as_it_is_trained_on(tmp_path: Path) -> None:
+    """Validations come after 3, 6 and 9 meta-steps; the first stage ends after the fourth."""
+    heard, options = Heard(), tiny_options()
+    train(options, tmp_path, heard=heard)
+    for sample, stage in zip(heard.samples, [options.stages[0], options.stages[1], options.stages[1]], strict=True):
+        assert stage.way[0] <= sample.support.way <= stage.way[1]
+        assert len(sample.query_labels) == stage.queries * sample.support.way
+        assert sample.queries.shape[1:] == (1, 16, 16)
+        assert 0 <= sample.queries.min() < sample.queries.max() <= 1 + 1e-5
