@@ -10,27 +10,38 @@ import typer
 from rich.console import Console
 
 from service.cli.terminal import plain_errors
+from service.errors import BadConfigError
 from service.training.checkpoint import FILENAME
 from service.training.meta_train import meta_train
 from service.training.options import read_options
+from service.training.own_images import Wishes, plan, warnings, write_plan
 from service.training.publish import publish
 from service.training.report import ProgressReport
 from service.training.sources.load import load_data
+from service.training.sources.survey import survey
 
 
 @plain_errors
 def train(
-    config: Annotated[Path, typer.Argument(help="The configuration, a TOML file; configs/ has examples.")],
+    config: Annotated[Path | None, typer.Argument(help="The configuration, a TOML file; configs/ has examples.")] = None,
+    images: Annotated[Path | None, typer.Option(help="A folder or zip of class folders, to train on without a configuration.")] = None,
+    name: Annotated[str | None, typer.Option(help="With --images: the meta-model's name; made of the folder's when absent.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="With --images: pixels of a side, 28 to 224; chosen from the images when absent.")
+    ] = None,
+    colour: Annotated[bool | None, typer.Option("--colour/--grey", help="With --images: chosen from the images when absent.")] = None,
+    steps: Annotated[int | None, typer.Option(min=2, help="With --images: steps of the run; chosen from the images when absent.")] = None,
     data_root: Annotated[Path | None, typer.Option(envvar="INNERLOOP_DATA_ROOT", help="Folder that holds the data sets.")] = None,
     model_store: Annotated[Path, typer.Option(envvar="INNERLOOP_MODEL_STORE", help="Where the meta-model goes.")] = Path("model_store"),
     run: Annotated[Path | None, typer.Option(help="Folder for checkpoints and curves; runs/<name> when absent.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the run folder.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch a missing data set into --data-root.")] = False,
 ) -> None:
-    """Meta-train by CONFIG. Ctrl-C leaves a checkpoint that --resume continues from."""
+    """Meta-train by CONFIG, or on your own --images. Ctrl-C leaves a checkpoint that --resume continues from."""
+    console = Console()
+    config, run = _chosen(config, images, Wishes(name=name, size=size, colour=colour, steps=steps), run=run, console=console)
     options = read_options(config)
     run = run or Path("runs") / options.name
-    console = Console()
     console.print(f"loading {options.data.source}")
     data = load_data(options.data, options.preprocessing, data_root=data_root, download=download)
     console.print(", ".join(f"{len(classes)} {part} classes ({len(classes.inputs):,} images)" for part, classes in data.items()))
@@ -43,6 +54,25 @@ def train(
     folder = publish(options, trained, data, model_store)
     console.print((folder / "CARD.md").read_text(encoding="utf-8"), markup=False, highlight=False)
     console.print(f"written to {folder}")
+
+
+def _chosen(config: Path | None, images: Path | None, wishes: Wishes, *, run: Path | None, console: Console) -> tuple[Path, Path | None]:
+    """Give the configuration to train by and the run folder, if one is known: as named, or as made for the images."""
+    if config is not None and images is None:
+        if wishes != Wishes():
+            raise BadConfigError("--name, --size, --colour, --grey and --steps go with --images; a configuration says these itself")
+        return config, run
+    if config is not None or images is None:
+        raise BadConfigError("expected either a configuration or --images FOLDER, got " + ("neither" if images is None else "both"))
+    console.print(f"looking at {images}", soft_wrap=True)
+    seen = survey(images)
+    chosen = plan(images, seen, wishes)
+    for line in warnings(chosen, seen):
+        console.print(f"warning: {line}", markup=False, highlight=False, soft_wrap=True)
+    run = run or Path("runs") / chosen.name
+    config = write_plan(chosen, run)
+    console.print(f"training by {config}, chosen from the images", soft_wrap=True)
+    return config, run
 
 
 def _interrupted() -> Callable[[], bool]:
