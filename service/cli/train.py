@@ -1,5 +1,6 @@
 """`innerloop train`: meta-train by a configuration and put the result in the model store."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -66,7 +67,7 @@ def _chosen(config: Path | None, images: Path | None, wishes: Wishes, *, run: Pa
         raise BadConfigError("expected either a configuration or --images FOLDER, got " + ("neither" if images is None else "both"))
     console.print(f"looking at {images}", soft_wrap=True)
     seen = survey(images)
-    chosen = plan(images, seen, wishes)
+    chosen = plan(images, seen, wishes, cores=os.cpu_count() or 1)
     for line in warnings(chosen, seen):
         console.print(f"warning: {line}", markup=False, highlight=False, soft_wrap=True)
     run = run or Path("runs") / chosen.name

@@ -30,6 +30,10 @@ DRAWING = 32
 
 EPOCHS, BATCH = 30, 64
 FEWEST_STEPS, MOST_STEPS = 300, 3000
+MOST_THREADS = 8
+
+# What the preset starts from is for embeddings of free length; on the sphere it overshoots.
+STEP_SIZE = 5
 
 
 DRAWING_CHANGES = """\
@@ -77,6 +81,7 @@ class Plan:
     colour: bool
     size: int
     steps: int
+    threads: int
 
     @property
     def rotations(self) -> bool:
@@ -87,8 +92,8 @@ class Plan:
         return len(self.split.train) * (4 if self.rotations else 1)
 
 
-def plan(path: Path, seen: Survey, wishes: Wishes) -> Plan:
-    """Choose how to train on the images that were surveyed.
+def plan(path: Path, seen: Survey, wishes: Wishes, *, cores: int) -> Plan:
+    """Choose how to train on the images that were surveyed, on a machine of so many cores.
 
     Raises:
         BadDataError: fewer than six classes of two images.
@@ -110,6 +115,8 @@ def plan(path: Path, seen: Survey, wishes: Wishes) -> Plan:
         colour=colour,
         size=_size(seen, drawings=drawings, asked=wishes.size),
         steps=wishes.steps or min(MOST_STEPS, max(FEWEST_STEPS, EPOCHS * images // BATCH)),
+        # One is left to the machine's other work: threads that wait for a busy core are slower than one thread alone.
+        threads=min(MOST_THREADS, max(1, cores - 1)),
     )
 
 
@@ -188,6 +195,7 @@ def config_text(chosen: Plan, split: Path) -> str:
 name = {_text(chosen.name)}
 preset = "proto-anil"
 seed = 1
+threads = {chosen.threads}
 
 [data]
 source = "folder"
@@ -201,6 +209,9 @@ rotations = {_truth(chosen.rotations)}
 kind = {_text("drawing" if chosen.drawings else "photo")}
 channels = {3 if chosen.colour else 1}
 size = {chosen.size}
+
+[recipe]
+step_size = {STEP_SIZE}
 
 [pretraining]
 steps = {pretraining}
@@ -227,7 +238,7 @@ queries = {judged}
 [final]
 ways = {[way for way in (5, 20) if way <= len(chosen.split.test)] or [len(chosen.split.test)]}
 shots = {shots}
-episodes = 2000
+episodes = 1000
 queries = {min(judged, queries)}
 """
 

@@ -152,6 +152,7 @@ def test_nothing_to_resume_from_is_one_line_and_status_1(config: Path, command: 
     assert_one_line(command("train", config, "--run", run, "--resume"), f"{run}/{FILENAME}: expected a checkpoint to resume from")
 
 
+@pytest.mark.slow
 def test_images_alone_are_trained_on_and_the_configuration_is_left_to_be_edited(
     tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

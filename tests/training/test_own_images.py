@@ -16,7 +16,7 @@ PHOTOS = Survey(classes={f"class{k:02d}": 10 for k in range(30)}, damaged={}, si
 
 
 def chosen(seen: Survey = PHOTOS, path: Path = Path("My Birds.zip"), **wishes: Any) -> Plan:
-    return plan(path, seen, Wishes(**wishes))
+    return plan(path, seen, Wishes(**wishes), cores=2)
 
 
 def configured(chosen: Plan, run: Path) -> TrainOptions:
@@ -109,7 +109,7 @@ def test_five_usable_classes_are_refused() -> None:
 @pytest.mark.parametrize(("classes", "images"), [(6, 2), (6, 3), (7, 4), (6, 6), (6, 8), (24, 2), (8, 12)])
 def test_the_configuration_asks_for_no_more_than_the_images_give(classes: int, images: int, tmp_path: Path) -> None:
     root = drawings(tmp_path / "signs", classes=classes, images=images)
-    options = configured(plan(root, survey(root), Wishes(size=28)), tmp_path / "run")
+    options = configured(plan(root, survey(root), Wishes(size=28), cores=2), tmp_path / "run")
     require_enough(options, load_data(options.data, options.preprocessing, data_root=None))
 
 
@@ -136,9 +136,14 @@ def test_a_configuration_that_was_changed_is_not_written_over(tmp_path: Path) ->
 
 def test_any_folder_name_can_be_written(tmp_path: Path) -> None:
     root = scenes(tmp_path / 'a "quoted" \\ ü folder', images=2)
-    options = configured(plan(root, survey(root), Wishes(name="mine", size=28)), tmp_path / "run")
+    options = configured(plan(root, survey(root), Wishes(name="mine", size=28), cores=2), tmp_path / "run")
     assert {part: len(classes) for part, classes in load_data(options.data, options.preprocessing, data_root=None).items()} == {
         "train": 8,
         "validation": 2,
         "test": 2,
     }
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (8, 7), (64, 8)])
+def test_one_core_is_left_to_the_machines_other_work(cores: int, threads: int, tmp_path: Path) -> None:
+    assert configured(plan(Path("birds"), PHOTOS, Wishes(), cores=cores), tmp_path).threads == threads
