@@ -32,7 +32,7 @@ EPOCHS, BATCH = 30, 64
 FEWEST_STEPS, MOST_STEPS = 300, 3000
 MOST_THREADS = 8
 
-# What the preset starts from is for embeddings of free length; on the sphere it overshoots.
+# What the preset starts from overshoots while embeddings of one length are not yet apart, as after a short run.
 STEP_SIZE = 5
 
 
