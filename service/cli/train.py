@@ -1,6 +1,7 @@
 """`innerloop train`: meta-train by a configuration and put the result in the model store."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,25 +10,31 @@ from rich.console import Console
 
 from service.cli.stopping import interrupted
 from service.cli.terminal import plain_errors
+from service.errors import BadConfigError
 from service.learner.episodes import ClassInputs
 from service.registry.read import read_manifest
 from service.training.checkpoint import FILENAME
 from service.training.meta_train import meta_train
 from service.training.options import read_options
+from service.training.own_images import Wishes, plan, warnings, write_plan
 from service.training.publish import publish
 from service.training.report import ProgressReport
 from service.training.sources.load import load_tasks
+from service.training.sources.survey import survey
 from service.training.tasks import Tasks
 from service.training.tracking import Tracking, tracker
 
 
-def _counted(part: str, tasks: Tasks) -> str:
-    return f"{len(tasks)} {part} classes ({len(tasks.inputs):,} images)" if isinstance(tasks, ClassInputs) else f"{part} tasks without end"
-
-
 @plain_errors
 def train(
-    config: Annotated[Path, typer.Argument(help="The configuration, a TOML file; configs/ has examples.")],
+    config: Annotated[Path | None, typer.Argument(help="The configuration, a TOML file; configs/ has examples.")] = None,
+    images: Annotated[Path | None, typer.Option(help="A folder or zip of class folders, to train on without a configuration.")] = None,
+    name: Annotated[str | None, typer.Option(help="With --images: the meta-model's name; made of the folder's when absent.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="With --images: pixels of a side, 28 to 224; chosen from the images when absent.")
+    ] = None,
+    colour: Annotated[bool | None, typer.Option("--colour/--grey", help="With --images: chosen from the images when absent.")] = None,
+    steps: Annotated[int | None, typer.Option(min=2, help="With --images: steps of the run; chosen from the images when absent.")] = None,
     data_root: Annotated[Path | None, typer.Option(envvar="INNERLOOP_DATA_ROOT", help="Folder that holds the data sets.")] = None,
     model_store: Annotated[Path, typer.Option(envvar="INNERLOOP_MODEL_STORE", help="Where the meta-model goes.")] = Path("model_store"),
     run: Annotated[Path | None, typer.Option(help="Folder for checkpoints and curves; runs/<name> when absent.")] = None,
@@ -36,10 +43,11 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs; what happens goes to stderr.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch a missing data set into --data-root.")] = False,
 ) -> None:
-    """Meta-train by CONFIG. Ctrl-C leaves a checkpoint that --resume continues from."""
+    """Meta-train by CONFIG, or on your own --images. Ctrl-C leaves a checkpoint that --resume continues from."""
+    console = Console(stderr=as_json)
+    config, run = _chosen(config, images, Wishes(name=name, size=size, colour=colour, steps=steps), run=run, console=console)
     options = read_options(config)
     run = run or Path("runs") / options.name
-    console = Console(stderr=as_json)
     console.print(f"loading {options.data.source}")
     data = load_tasks(options, data_root=data_root, download=download)
     console.print(", ".join(_counted(part, tasks) for part, tasks in data.items()))
@@ -55,3 +63,26 @@ def train(
     if as_json:
         facts = read_manifest(folder).model_dump(mode="json", include={"name", "version", "evaluation", "errors"})
         typer.echo(json.dumps({**facts, "folder": str(folder)}, indent=2))
+
+
+def _counted(part: str, tasks: Tasks) -> str:
+    return f"{len(tasks)} {part} classes ({len(tasks.inputs):,} images)" if isinstance(tasks, ClassInputs) else f"{part} tasks without end"
+
+
+def _chosen(config: Path | None, images: Path | None, wishes: Wishes, *, run: Path | None, console: Console) -> tuple[Path, Path | None]:
+    """Give the configuration to train by and the run folder, if one is known: as named, or as made for the images."""
+    if config is not None and images is None:
+        if wishes != Wishes():
+            raise BadConfigError("--name, --size, --colour, --grey and --steps go with --images; a configuration says these itself")
+        return config, run
+    if config is not None or images is None:
+        raise BadConfigError("expected either a configuration or --images FOLDER, got " + ("neither" if images is None else "both"))
+    console.print(f"looking at {images}", soft_wrap=True)
+    seen = survey(images)
+    chosen = plan(images, seen, wishes, cores=os.cpu_count() or 1)
+    for line in warnings(chosen, seen):
+        console.print(f"warning: {line}", markup=False, highlight=False, soft_wrap=True)
+    run = run or Path("runs") / chosen.name
+    config = write_plan(chosen, run)
+    console.print(f"training by {config}, chosen from the images", soft_wrap=True)
+    return config, run

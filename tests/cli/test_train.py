@@ -13,6 +13,7 @@ from service.registry.read import read
 from service.training.checkpoint import FILENAME, load_checkpoint
 from service.training.options import read_options
 from tests.cli.conftest import Command
+from tests.training.pictures import scenes
 
 META_STEPS = 400
 
@@ -153,3 +154,47 @@ def test_what_cannot_be_trained_is_one_line_and_status_1(old: str, new: str, sai
 def test_nothing_to_resume_from_is_one_line_and_status_1(config: Path, command: Command) -> None:
     run = config.parent / "run"
     assert_one_line(command("train", config, "--run", run, "--resume"), f"{run}/{FILENAME}: expected a checkpoint to resume from")
+
+
+@pytest.mark.slow
+def test_images_alone_are_trained_on_and_the_configuration_is_left_to_be_edited(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What docs/training.md says of your own images."""
+    monkeypatch.chdir(tmp_path)
+    root = scenes(tmp_path / "pictures", classes=7)
+    for index in range(1, 8):
+        (root / "kind 3" / f"{index}.png").unlink()
+    (root / "kind 4" / "broken.png").write_bytes(b"no image")
+    result = command("train", "--images", "pictures", "--size", "28", "--steps", "4")
+    assert result.exit_code == 0, result.output
+    assert "warning: kind 4/broken.png: left out, since it cannot be read: kind 4/broken.png: expected an image" in result.output
+    assert "warning: left out, since they have fewer than 8 images that can be read: kind 3 (1)" in result.output
+    training = read(tmp_path / "model_store" / "pictures" / "1").manifest.training
+    names = [*training.train_classes, *training.validation_classes, *training.test_classes]
+    assert sorted(names) == [f"kind {k}" for k in (0, 1, 2, 4, 5, 6)]
+    assert (training.pretraining_steps, training.meta_steps) == (3, 1)
+
+    config = tmp_path / "runs" / "pictures" / "config.toml"
+    config.write_text(config.read_text(encoding="utf-8").replace("seed = 1", "seed = 2"), encoding="utf-8")
+    result = command("train", config, "--run", "runs/again")
+    assert result.exit_code == 0, result.output
+    again = read(tmp_path / "model_store" / "pictures" / "2").manifest.training
+    assert (again.config["seed"], again.train_classes) == (2, training.train_classes)
+    assert_one_line(command("train", "--images", "pictures", "--size", "28", "--steps", "4"), "name another --run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "expected either a configuration or --images FOLDER, got neither"),
+        (("tiny.toml", "--images", "pictures"), "got both"),
+        (("tiny.toml", "--grey"), "go with --images"),
+        (("--images", "absent"), "absent: expected a folder or a zip"),
+    ],
+)
+def test_images_and_a_configuration_exclude_each_other(
+    arguments: tuple[str, ...], said: str, config: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(config.parent)
+    assert_one_line(command("train", *arguments), said)
