@@ -40,6 +40,7 @@ def write(
         encoder=describe(model.encoder),
         recipe=model.recipe,
         input=takes,
+        spread=model.spread,
         training=training,
         evaluation=tuple(evaluation),
         weights=Weights(sha256=hashlib.sha256(weights).hexdigest(), bytes=len(weights)),

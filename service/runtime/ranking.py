@@ -22,10 +22,19 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """The likeliest classes of each query, best first: their rows and their probabilities."""
+    """What is known of each query.
+
+    Attributes:
+        rows: of its likeliest classes, best first.
+        scores: their probabilities.
+        margins: how far the best score is above the next.
+        distances: squared, from its nearest class; they mean something for a prototype head (see `heads.distances`).
+    """
 
     rows: list[list[int]]
     scores: list[list[float]]
+    margins: list[float]
+    distances: list[float]
 
 
 def rank(asked: Sequence[Asked], rows: Tensor, factor: Tensor) -> list[Ranked | UnusableVectorError]:
@@ -41,15 +50,23 @@ def rank(asked: Sequence[Asked], rows: Tensor, factor: Tensor) -> list[Ranked | 
     absent = (torch.arange(rows.shape[1], device=rows.device) >= ways.unsqueeze(1)).unsqueeze(1)
     logits = heads.logits({"head.weight": rows[..., :-1], "head.bias": rows[..., -1]}, queries, factor).masked_fill(absent, 0)
     usable = logits.isfinite().all(dim=2).all(dim=1).tolist()
-    scores, classes = logits.masked_fill(absent, -torch.inf).softmax(dim=2).topk(min(max(each.top for each in asked), rows.shape[1]), dim=2)
-    found = zip(asked, classes.tolist(), scores.tolist(), usable, strict=True)
-    return [_ranked(each, own_classes, own_scores) if fine else _unusable() for each, own_classes, own_scores, fine in found]
+    present = logits.masked_fill(absent, -torch.inf)
+    # Two at least, for the margin: a head has two classes or more.
+    scores, classes = present.softmax(dim=2).topk(min(max(2, *(each.top for each in asked)), rows.shape[1]), dim=2)
+    distances = heads.distances(present.amax(dim=2), queries, factor)
+    found = zip(asked, classes.tolist(), scores.tolist(), distances.tolist(), usable, strict=True)
+    return [_ranked(*each) if fine else _unusable() for *each, fine in found]
 
 
-def _ranked(asked: Asked, classes: list[list[int]], scores: list[list[float]]) -> Ranked:
+def _ranked(asked: Asked, classes: list[list[int]], scores: list[list[float]], distances: list[float]) -> Ranked:
     """Cut what was padded."""
     count, top = len(asked.queries), min(asked.top, asked.way)
-    return Ranked([row[:top] for row in classes[:count]], [row[:top] for row in scores[:count]])
+    return Ranked(
+        [row[:top] for row in classes[:count]],
+        [row[:top] for row in scores[:count]],
+        [best - second for best, second, *_ in scores[:count]],
+        distances[:count],
+    )
 
 
 def _unusable() -> UnusableVectorError:

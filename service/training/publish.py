@@ -1,5 +1,6 @@
 """From a finished run to the model store: the largest honest step count, the evaluation table, the manifest."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import torch
 
 from service.inputs.specification import ImageInput
 from service.learner.episodes import ClassInputs, EpisodeShape
+from service.learner.familiarity import measures_distance, spread
 from service.learner.meta_model import MetaModel
 from service.registry.manifest import EvaluationRow, Training
 from service.registry.write import write
@@ -20,7 +22,7 @@ STEP_SEARCH_EPISODES = 400
 
 def publish(options: TrainOptions, trained: Trained, data: Mapping[str, ClassInputs], store: Path) -> Path:
     """Judge the trained meta-model on the test classes and write it to the store as the next version; gives its folder."""
-    model = with_honest_steps(options, trained.model, data["validation"])
+    model = with_spread(with_honest_steps(options, trained.model, data["validation"]), data["validation"])
     test, label = data["test"], f"{options.data.source} test classes"
     rows = evaluation_rows(model, test, options, label=label)
     if options.final.rotations:
@@ -42,6 +44,15 @@ def with_honest_steps(options: TrainOptions, model: MetaModel, classes: ClassInp
     bar = loss(default)
     honest = next((steps for steps in range(limit, default, -1) if loss(steps) <= bar), default)
     return replace(model, recipe=replace(model.recipe, steps_max=honest))
+
+
+def with_spread(model: MetaModel, classes: ClassInputs) -> MetaModel:
+    """Measure how far examples of unseen classes are from the centre of their own, each example the mean of its views."""
+    if not measures_distance(model.recipe):
+        return model
+    prepared = pool(model, classes)
+    examples, first = prepared.support.mean(dim=1), prepared.rows.first
+    return replace(model, spread=spread(examples[start:end] for start, end in itertools.pairwise(first)))
 
 
 def evaluation_rows(model: MetaModel, classes: ClassInputs, options: TrainOptions, *, label: str) -> list[EvaluationRow]:

@@ -20,6 +20,10 @@ def test_every_request_is_ranked_by_its_own_head(generator: torch.Generator) -> 
         expected = heads.logits(own, each.queries, factor).softmax(dim=1).topk(min(each.top, each.way), dim=1)
         assert found.rows == expected.indices.tolist()
         assert torch.tensor(found.scores) == pytest.approx(expected.values, abs=1e-6)
+        best, second = heads.logits(own, each.queries, factor).softmax(dim=1).topk(2, dim=1).values.T
+        assert torch.tensor(found.margins) == pytest.approx(best - second, abs=1e-6)
+        raw = each.queries @ own["head.weight"].T + own["head.bias"]
+        assert torch.tensor(found.distances) == pytest.approx(each.queries.square().sum(dim=1) - raw.max(dim=1).values, abs=1e-4)
 
 
 def test_scores_that_overflow_are_an_error_of_their_own_request_only(generator: torch.Generator) -> None:

@@ -1,3 +1,4 @@
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,13 @@ def test_the_evaluation_table_holds_what_judging_again_gives(trained: Trained, p
         trained.model, pool(trained.model, tiny_data()["test"]), EpisodeShape(3, (1, 1), 2), steps=5, episodes=8, seed=tiny_options().seed
     )
     assert (row.accuracy, row.ci95) == pytest.approx((judged.accuracy, judged.ci95), abs=1e-5)
+
+
+def test_the_manifest_states_the_spread_of_the_validation_classes(trained: Trained, published: Path) -> None:
+    prepared = pool(trained.model, tiny_data()["validation"])
+    own = [prepared.queries[start:end] for start, end in itertools.pairwise(prepared.rows.first)]
+    scattered = sum(float((each - each.mean(dim=0)).square().sum()) for each in own)
+    assert read(published).manifest.spread == pytest.approx(scattered / sum(len(each) - 1 for each in own), rel=1e-4)
 
 
 def test_publishing_again_makes_the_next_version(trained: Trained, published: Path, tmp_path: Path) -> None:
