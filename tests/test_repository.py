@@ -29,7 +29,7 @@ def canonical(name: str) -> str:
 
 def test_constraints_are_names_and_exact_versions_only(pins: dict[str, str]) -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in pins)
-    assert all(re.fullmatch(r"\d+(\.\d+)*", version) for version in pins.values()), pins
+    assert all(re.fullmatch(r"\d+(\.\d+)*(\.post\d+)?", version) for version in pins.values()), pins
 
 
 def test_every_direct_dependency_is_pinned(project: dict[str, Any], pins: dict[str, str]) -> None:

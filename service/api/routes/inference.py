@@ -131,6 +131,7 @@ async def _answers(runtime: Runtime, caller: Caller, model: tuple[str, int | Non
         queries = await run_in_threadpool(single_inputs, the_inputs(inputs, ""))
         refuse_others(inputs, "a session", ("images", "vectors"))
         return await runtime.predict(caller, name, queries, top=most, revision=version)
+    options = AdaptOptions(runtime.catalog.find(_reference(name, version)).reference)
     support, labels = the_inputs(inputs, "support_"), the_labels(inputs)
     refuse_others(inputs, "a meta-model", ("images", "vectors", "support_images", "support_vectors", "support_labels"))
     examples = await run_in_threadpool(single_inputs, support)
@@ -138,4 +139,4 @@ async def _answers(runtime: Runtime, caller: Caller, model: tuple[str, int | Non
         raise UnusableSupportError(f"expected a label for each of {len(examples)} examples, got {len(labels)}", field="support_labels")
     queries = await run_in_threadpool(single_inputs, the_inputs(inputs, ""))
     labelled = [Labelled(label, raw) for label, raw in zip(labels, examples, strict=True)]
-    return await runtime.predict_once(caller, labelled, queries, AdaptOptions(_reference(name, version)), top=most)
+    return await runtime.predict_once(caller, labelled, queries, options, top=most)
