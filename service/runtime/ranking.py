@@ -54,19 +54,18 @@ def rank(asked: Sequence[Asked], rows: Tensor, factor: Tensor) -> list[Ranked | 
     # Two at least, for the margin: a head has two classes or more.
     scores, classes = present.softmax(dim=2).topk(min(max(2, *(each.top for each in asked)), rows.shape[1]), dim=2)
     distances = heads.distances(present.amax(dim=2), queries, factor)
-    found = zip(asked, classes.tolist(), scores.tolist(), distances.tolist(), usable, strict=True)
-    return [_ranked(*each) if fine else _unusable() for *each, fine in found]
+    margins = scores[..., 0] - scores[..., 1]
+    found = zip(asked, classes.tolist(), scores.tolist(), margins.tolist(), distances.tolist(), usable, strict=True)
+    return [
+        _ranked(each, own_classes, own_scores, own_margins, own_distances) if fine else _unusable()
+        for each, own_classes, own_scores, own_margins, own_distances, fine in found
+    ]
 
 
-def _ranked(asked: Asked, classes: list[list[int]], scores: list[list[float]], distances: list[float]) -> Ranked:
+def _ranked(asked: Asked, classes: list[list[int]], scores: list[list[float]], margins: list[float], distances: list[float]) -> Ranked:
     """Cut what was padded."""
     count, top = len(asked.queries), min(asked.top, asked.way)
-    return Ranked(
-        [row[:top] for row in classes[:count]],
-        [row[:top] for row in scores[:count]],
-        [best - second for best, second, *_ in scores[:count]],
-        distances[:count],
-    )
+    return Ranked([row[:top] for row in classes[:count]], [row[:top] for row in scores[:count]], margins[:count], distances[:count])
 
 
 def _unusable() -> UnusableVectorError:
