@@ -24,6 +24,7 @@ from service.learner import heads
 from service.learner.batched_heads import adapt_heads
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape
 from service.learner.heads import prototypes
+from service.learner.losses import one_hot
 from service.learner.meta_model import MetaModel
 from service.learner.task_batch import TaskBatch
 from service.registry.read import find
@@ -33,7 +34,8 @@ from service.training.meta_train import meta_train
 from service.training.options import TrainOptions, read_options
 from service.training.pretraining import by_nearest_means
 from service.training.report import ProgressReport
-from service.training.sources.load import load_data
+from service.training.sources.load import load_classes
+from service.training.tracking import tracker
 
 CONFIG = Path("configs/photos.toml")
 CELLS = (EpisodeShape(5, (1, 1), 15), EpisodeShape(5, (5, 5), 15), EpisodeShape(20, (1, 1), 10), EpisodeShape(20, (5, 5), 10))
@@ -80,7 +82,8 @@ def adapted(model: MetaModel, steps: int) -> Judge:
 def nearest_by_cosine(episodes: list[Episode]) -> list[Tensor]:
     """Answer with the class mean of the smallest angle."""
     return [
-        F.normalize(each.queries, dim=1) @ F.normalize(prototypes(each.support.inputs, each.support.labels, each.support.way), dim=1).T
+        F.normalize(each.queries, dim=1)
+        @ F.normalize(prototypes(each.support.inputs, one_hot(each.support.labels, each.support.way, each.queries)), dim=1).T
         for each in episodes
     ]
 
@@ -135,7 +138,7 @@ def trained_plainly(options: TrainOptions, data: Mapping[str, ClassInputs], run:
         if shared.step > options.pretraining.steps:
             raise typer.BadParameter(f"{pretrained}: expected a checkpoint of at most {options.pretraining.steps} steps, got {shared.step}")
         save_checkpoint(run, shared, plain)
-    with ProgressReport(run, meta_steps=plain.steps) as reporter:
+    with ProgressReport(tracker("tensorboard", run, plain), meta_steps=plain.steps) as reporter:
         trained = meta_train(plain, data, run, reporter=reporter, resume=(run / FILENAME).exists())
     if trained is None:
         raise RuntimeError("the run ended before its validation")
@@ -180,7 +183,7 @@ def main(
 ) -> None:
     """Train the plain encoder, judge all, write and print."""
     options, stored = read_options(CONFIG), find(model_store, "photos")
-    data = load_data(options.data, options.preprocessing, data_root=data_root)
+    data = load_classes(options, data_root=data_root)
     plain = trained_plainly(options, data, run, pretrained)
     rows = table(stored.model, plain, data, episodes)
     provenance = {"model": f"photos@{stored.manifest.version}", "weights_sha256": stored.manifest.weights.sha256}

@@ -220,6 +220,12 @@ class LabelScore(Wire):
 class Prediction(LabelScore):
     """The best label of one query, and the runners-up."""
 
+    margin: float = Field(description="how far the best score is above the next, 0..1")
+    unfamiliar: bool | None = Field(
+        description="whether the input is unlike every class, farther from them than their own examples are; "
+        "null where that cannot be told: no two examples of a class and nothing known of the meta-model's, "
+        "a meta-model that does not compare distances, or a revision from before it was measured"
+    )
     top: tuple[LabelScore, ...]
 
 

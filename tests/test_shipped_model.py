@@ -9,7 +9,11 @@ import torch
 from PIL import Image
 
 from service.inputs.preprocessing import Preprocessing
-from service.learner.episodes import EpisodeShape
+from service.learner import heads
+from service.learner.batched_heads import adapt_heads
+from service.learner.episodes import EpisodeShape, Support
+from service.learner.familiarity import reaches
+from service.learner.task_batch import TaskBatch
 from service.registry.read import Stored, find, versions
 from service.training.evaluate import Pool, evaluate, pool
 from service.training.options import OmniglotData, TrainOptions, read_options
@@ -71,6 +75,27 @@ def test_its_accuracy_stays_above_the_floor(shipped: Stored, unseen: Pool, way: 
     assert judged.accuracy > FLOOR[shipped.manifest.name][way, shot]
     row = next(row for row in shipped.manifest.evaluation if (row.way, row.shot) == (way, shot))  # the first is of upright classes
     assert judged.accuracy == pytest.approx(row.accuracy, abs=3 * (judged.ci95 + row.ci95) / 1.96)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("way", "shot"), [(5, 1), (5, 5), (20, 1), (20, 5)])
+def test_it_knows_its_classes_from_characters_of_others(shipped: Stored, unseen: Pool, way: int, shot: int) -> None:
+    """At most one query of its classes in 14 is called unlike them all; of characters of other classes, more than four in five are."""
+    model, generator, marks = shipped.model, torch.Generator().manual_seed(7), []
+    for _ in range(100):
+        episode = unseen.episode(EpisodeShape(2 * way, (shot, shot), 2), generator)
+        support = episode.support
+        own, strange = support.labels < way, episode.query_labels >= way
+        kept = Support(support.inputs[own], support.labels[own], way)
+        (adapted,) = adapt_heads(model.params, model.recipe, TaskBatch.of([kept]), [model.recipe.steps_default])
+        examples = Support(kept.inputs.view(model.recipe.views, way * shot, -1).mean(dim=0), kept.labels[: way * shot], way)
+        (reach,) = reaches(TaskBatch.of([examples]), model.spread)
+        best = heads.logits(adapted.params, episode.queries, heads.scale(model.params)).amax(dim=1)
+        assert reach is not None
+        marks.append((heads.distances(best, episode.queries, heads.scale(model.params)) > reach, strange))
+    unlike, strangers = (torch.cat(each) for each in zip(*marks, strict=True))
+    assert unlike[~strangers].float().mean() < 1 / 14
+    assert unlike[strangers].float().mean() > 0.8
 
 
 @pytest.mark.data

@@ -80,10 +80,19 @@ def examples_table(examples: Iterable[ExampleInfo]) -> Table:
 
 
 def predictions_table(files: Sequence[Path], answer: Predictions) -> Table:
-    """File, label, score and the labels that came next."""
-    table = Table("file", "label", "score", "runners-up")
-    for file, prediction in zip(files, answer.predictions, strict=True):
-        table.add_row(str(file), prediction.label, f"{prediction.score:.3f}", _runners_up(prediction))
+    """File, label, score, how far ahead of the next that is, the runners-up, and a mark on what is none of them, where there are any."""
+    columns = {
+        "file": [str(file) for file in files],
+        "label": [one.label for one in answer.predictions],
+        "score": [f"{one.score:.3f}" for one in answer.predictions],
+        "margin": [f"{one.margin:.3f}" for one in answer.predictions],
+        "runners-up": [_runners_up(one) for one in answer.predictions],
+        "note": ["unlike every class" if one.unfamiliar else "" for one in answer.predictions],
+    }
+    told = {title: cells for title, cells in columns.items() if any(cells)}
+    table = Table(*told)
+    for row in zip(*told.values(), strict=True):
+        table.add_row(*row)
     return table
 
 

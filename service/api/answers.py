@@ -1,5 +1,7 @@
 """From the runtime's values to the wire's."""
 
+from collections.abc import Sequence
+
 from fastapi import Response
 
 from innerloop import wire
@@ -8,7 +10,7 @@ from service.runtime.fitting import Spent
 from service.runtime.idempotency import Made
 from service.runtime.runtime import Answers
 from service.sessions.contents import SupportSet
-from service.sessions.session import Session
+from service.sessions.session import Revision, Session
 
 
 def session_info(session: Session) -> wire.SessionInfo:
@@ -56,21 +58,24 @@ def example_list(session: Session, support: SupportSet, *, after: int, limit: in
 
 def predictions(answers: Answers, session_id: str | None) -> wire.Predictions:
     """Name the likeliest classes of every query."""
-    labels = answers.revision.labels
-    ranked = [
-        [wire.LabelScore(label=labels[row], score=score) for row, score in zip(rows, scores, strict=True)]
-        for rows, scores in zip(answers.ranked.rows, answers.ranked.scores, strict=True)
-    ]
+    ranked = answers.ranked
+    each = zip(ranked.rows, ranked.scores, ranked.margins, ranked.distances, strict=True)
     return wire.Predictions(
         session=session_id,
         revision=answers.revision.number,
         model=answers.model,
         weights_digest=answers.revision.weights_digest,
-        predictions=tuple(wire.Prediction(label=top[0].label, score=top[0].score, top=tuple(top)) for top in ranked),
+        predictions=tuple(_prediction(answers.revision, *one) for one in each),
         milliseconds=_milliseconds(answers.spent),
         refitted=answers.revision.refitted,
         stale=answers.stale,
     )
+
+
+def _prediction(revision: Revision, rows: Sequence[int], scores: Sequence[float], margin: float, distance: float) -> wire.Prediction:
+    top = tuple(wire.LabelScore(label=revision.labels[row], score=score) for row, score in zip(rows, scores, strict=True))
+    unfamiliar = None if revision.reach is None else distance > revision.reach
+    return wire.Prediction(label=top[0].label, score=top[0].score, margin=margin, unfamiliar=unfamiliar, top=top)
 
 
 def model_list(catalog: Catalog) -> wire.ModelList:

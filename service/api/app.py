@@ -12,7 +12,7 @@ from service.api.documentation import PROBLEM
 from service.api.metrics import measured
 from service.api.playground import install_playground
 from service.api.problems import install_problem_handlers
-from service.api.routes import examples, export, health, models, predictions, sessions
+from service.api.routes import examples, export, health, inference, models, predictions, sessions
 from service.api.trace import TraceMiddleware
 from service.config import Settings
 from service.runtime.batching import Policy
@@ -77,7 +77,7 @@ def create_app(settings: Settings, *, place: int | None = None) -> FastAPI:
     app.state.store_kind = settings.store.partition(":")[0]
     app.add_middleware(TraceMiddleware)
     install_problem_handlers(app)
-    for routes in (models, sessions, examples, export, predictions, health):
+    for routes in (models, sessions, examples, export, predictions, inference, health):
         app.include_router(routes.router)
     install_playground(app)
     return app

@@ -75,6 +75,15 @@ async def read_file(request: Request, limits: Limits) -> bytes:
         TooLargeError: it has more bytes than allowed.
     """
     _content_type(request, (FILE,))
+    return await read_content(request, limits)
+
+
+async def read_content(request: Request, limits: Limits) -> bytes:
+    """Give the bytes of a request, whatever they are.
+
+    Raises:
+        TooLargeError: there are more than allowed.
+    """
     return await _limited(request, limits).body()
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fastapi import Response
 from pydantic import BaseModel
 
 from innerloop import wire
@@ -74,4 +75,36 @@ IMPORT = {
         "required": True,
         "content": {FILE: {"schema": {**_EXPORT, "description": "what GET /v1/sessions/{id}/weights gave, as safetensors"}}},
     }
+}
+
+PROTOCOL_ERROR: dict[str, Any] = {
+    "description": "An error as the Open Inference Protocol has it, under the statuses of the other calls",
+    "content": {"application/json": {"schema": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}}},
+}
+
+_TENSOR = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "datatype": {"enum": ["BYTES", "UINT8", "FP32"]},
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "parameters": {"type": "object"},
+        "data": {"type": "array", "description": "nested as the shape is, or flat; images as base64"},
+    },
+    "required": ["name", "datatype", "shape"],
+}
+_BINARY = {
+    FILE: {"schema": {**_EXPORT, "description": "the JSON, Inference-Header-Content-Length bytes of it, and binary tensors behind it"}}
+}
+
+
+def _inference(tensors: str) -> dict[str, Any]:
+    properties = {"id": {"type": "string"}, "parameters": {"type": "object"}, tensors: {"type": "array", "items": _TENSOR}}
+    return {"application/json": {"schema": {"type": "object", "properties": properties, "required": [tensors]}}, **_BINARY}
+
+
+INFER: dict[str, Any] = {
+    "response_class": Response,
+    "responses": {200: {"description": "The outputs", "content": _inference("outputs")}},
+    "openapi_extra": {"requestBody": {"required": True, "content": _inference("inputs")}},
 }

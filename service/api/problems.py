@@ -56,6 +56,9 @@ STATUSES: Mapping[type[errors.ServiceError], int] = {
 # Those that say when to try again.
 PASSING = (errors.QueueFullError, errors.StoreUnavailableError, errors.IdempotencyKeyBusyError)
 
+# The Open Inference Protocol has a form of its own for errors.
+PROTOCOL = "/v2"
+
 # What the framework answers before a route is reached.
 FRAMEWORK_CODES: Mapping[int, str] = {404: "route_not_found", 405: "method_not_allowed", 413: "too_large"}
 
@@ -123,6 +126,8 @@ async def _unexpected(request: Request, error: Exception) -> Response:
 def _problem(
     request: Request, status: int, code: str, detail: str, *, field: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
+    if request.url.path == PROTOCOL or request.url.path.startswith(f"{PROTOCOL}/"):
+        return _protocol_error(request, status, detail, headers=headers)
     problem = Problem(
         type=f"urn:innerloop:problem:{code}",
         title=TITLES.get(status, "Error"),
@@ -137,3 +142,8 @@ def _problem(
     # Here as well as in the middleware: the answer to an unexpected error is sent from outside it.
     named = {**(headers or {}), "X-Request-ID": problem.trace_id}
     return Response(content, status, headers=named, media_type="application/problem+json")
+
+
+def _protocol_error(request: Request, status: int, detail: str, *, headers: Mapping[str, str] | None) -> Response:
+    content = json.dumps({"error": detail}, ensure_ascii=False).encode(errors="backslashreplace")
+    return Response(content, status, headers={**(headers or {}), "X-Request-ID": trace_id(request)}, media_type="application/json")

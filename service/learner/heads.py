@@ -93,3 +93,11 @@ def scale(params: Params) -> Tensor:
 def logits(head: Params, embeddings: Tensor, factor: Tensor) -> Tensor:
     """Score embeddings [..., N, D] against every class: [..., N, way]."""
     return factor.to(embeddings) * (embeddings @ head["head.weight"].mT + head["head.bias"].unsqueeze(-2))
+
+
+def distances(best: Tensor, embeddings: Tensor, factor: Tensor) -> Tensor:
+    """Give the squared distance of embeddings [..., N, D] from their nearest class, by its logit [..., N].
+
+    A prototype head's logits are ‖x‖² − ‖x − c‖² but for the factor, and inner steps move its rows little.
+    """
+    return embeddings.square().sum(dim=-1) - best / factor.to(best)

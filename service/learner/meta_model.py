@@ -28,6 +28,7 @@ class MetaModel:
         params: `encoder.*`, what the head learned (`head.*`) and learned step sizes (`rate.*`, logarithms).
         statistics: frozen moments of batch norm; empty for other norms.
         folded: the statistics are already in the convolutions (see `fold`).
+        spread: how far examples are from the centre of their class (see `familiarity`); None where it was not measured.
     """
 
     encoder: Encoder
@@ -35,6 +36,7 @@ class MetaModel:
     params: Params
     statistics: Params
     folded: bool = False
+    spread: float | None = None
 
     def embed(self, inputs: Tensor, params: Params | None = None, normalise: Normalise | None = None) -> Tensor:
         """Embed inputs [N, ...] as [N, D] with frozen statistics, or those that a support set left, so that no row depends on another."""

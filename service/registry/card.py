@@ -19,6 +19,7 @@ def card(manifest: Manifest) -> str:
             f"- Adapts: scope `{manifest.recipe.scope}`, head `{manifest.recipe.head}`,"
             f" {manifest.recipe.steps_default} inner steps by default, at most {manifest.recipe.steps_max}",
             f"- Takes: {_takes(manifest)}",
+            *([f"- Spread of a class, in squared distance of embeddings: {manifest.spread:.4g}"] if manifest.spread else []),
             f"- Classes: {', '.join(f'{count} {part}' for part, count in training.classes.items())}",
             f"- Weights: {manifest.weights.bytes:,} bytes, sha256 `{manifest.weights.sha256}`",
             "",

@@ -87,6 +87,7 @@ class Manifest(Entry):
     encoder: dict[str, Any]
     recipe: Recipe
     input: Annotated[ImageInput | VectorInput, Field(discriminator="kind")]
+    spread: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     training: Training
     evaluation: tuple[EvaluationRow, ...] = ()
     errors: tuple[ErrorRow, ...] = ()

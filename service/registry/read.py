@@ -59,7 +59,7 @@ def read(folder: Path) -> Stored:
     _check(folder, tensors, encoder, manifest)
     statistics = {name.removeprefix(STATISTICS): value for name, value in tensors.items() if name.startswith(STATISTICS)}
     params = {name: value for name, value in tensors.items() if not name.startswith(STATISTICS)}
-    return Stored(manifest, MetaModel(encoder, manifest.recipe, params, statistics))
+    return Stored(manifest, MetaModel(encoder, manifest.recipe, params, statistics, spread=manifest.spread))
 
 
 def read_manifest(folder: Path) -> Manifest:

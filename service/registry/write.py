@@ -49,6 +49,7 @@ def write(store: Path, name: str, model: MetaModel, *, takes: InputSpecification
         encoder=describe(model.encoder),
         recipe=model.recipe,
         input=takes,
+        spread=model.spread,
         training=training,
         evaluation=tuple(findings.evaluation),
         errors=tuple(findings.errors),

@@ -42,6 +42,7 @@ class Description(BaseModel):
     losses: tuple[Loss, ...]
     leave_one_out_accuracy: Annotated[float, Field(ge=0, le=1)] | None
     input: Annotated[ImageInput | VectorInput, Field(discriminator="kind")]
+    reach: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None  # files of 0.1.0 before it was measured have none
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
@@ -65,6 +66,7 @@ class Description(BaseModel):
             losses=self.losses,
             leave_one_out_accuracy=self.leave_one_out_accuracy,
             created_at=at,
+            reach=self.reach,
         )
 
     def metadata(self) -> dict[str, str]:
@@ -89,6 +91,7 @@ def described(session: Session, served: Served) -> Description:
         losses=revision.losses,
         leave_one_out_accuracy=revision.leave_one_out_accuracy,
         input=served.manifest.input,
+        reach=revision.reach,
     )
 
 

@@ -13,6 +13,7 @@ from service.errors import AdaptationDivergedError, UnusableVectorError
 from service.learner import heads
 from service.learner.batched_heads import adapt_heads
 from service.learner.episodes import Support
+from service.learner.familiarity import measures_distance, reaches
 from service.learner.leave_one_out import leave_one_out_accuracies
 from service.learner.meta_model import Adapted, MetaModel, adapt, head_start, stepped
 from service.learner.parameters import Params
@@ -66,12 +67,13 @@ class PredictTask:
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What adapting to one support set gives: the adapted parameters, also as bytes, and the digest of those."""
+    """What adapting to one support set gives: the adapted parameters, also as bytes, the digest of those, and what to expect of them."""
 
     adapted: Adapted
     packed: bytes
     weights_digest: str
     leave_one_out_accuracy: float | None
+    reach: float | None
 
 
 class Engine:
@@ -101,12 +103,13 @@ class Engine:
 
     def _fit(self, model: MetaModel, embedded: Sequence[tuple[AdaptTask, Tensor]]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt to tasks and their embeddings [views, N, D]."""
-        left_out: Sequence[float | None] = [None] * len(embedded)
-        if not model.recipe.regression:
-            # An example is left out with all its views: their mean stands for it, as it does in a prototype.
-            examples = TaskBatch.of([self._support(task, rows.mean(dim=0, keepdim=True)) for task, rows in embedded])
-            left_out = leave_one_out_accuracies(examples)
-        return [_fitted(*each) for each in zip(self._adapted(model, embedded), left_out, strict=True)]
+        adapted = self._adapted(model, embedded)
+        if model.recipe.regression:
+            return [_fitted(each, None, None) for each in adapted]
+        # An example is left out with all its views: their mean stands for it, as it does in a prototype.
+        examples = TaskBatch.of([self._support(task, rows.mean(dim=0, keepdim=True)) for task, rows in embedded])
+        known = reaches(examples, model.spread) if measures_distance(model.recipe) else [None] * len(embedded)
+        return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(examples), known, strict=True)]
 
     def _adapted(self, model: MetaModel, embedded: Sequence[tuple[AdaptTask, Tensor]]) -> list[Adapted]:
         if model.recipe.moves_body:
@@ -172,7 +175,7 @@ def _asked_extent(asked: tuple[PredictTask, Tensor]) -> tuple[int, int]:
     return len(embedded), len(task.params["head.bias"])
 
 
-def _fitted(adapted: Adapted, leave_one_out: float | None) -> Fitted | AdaptationDivergedError:
+def _fitted(adapted: Adapted, leave_one_out: float | None, reach: float | None) -> Fitted | AdaptationDivergedError:
     # The last loss is that of the adapted weights, and every class has a part in it; a body may hide infinities behind rectifiers.
     body = [value for name, value in adapted.params.items() if not name.startswith("head.")]
     if not all(map(math.isfinite, adapted.losses)) or not all(bool(value.isfinite().all()) for value in body):
@@ -180,4 +183,4 @@ def _fitted(adapted: Adapted, leave_one_out: float | None) -> Fitted | Adaptatio
             "the support loss became NaN or infinite, so no session was made; ask for fewer steps", field="steps"
         )
     packed = pack_weights(adapted.params)
-    return Fitted(adapted, packed, digest(packed), leave_one_out)
+    return Fitted(adapted, packed, digest(packed), leave_one_out, reach)

@@ -84,6 +84,7 @@ class Fit:
             steps=self.plan.steps,
             losses=self.fitted.adapted.losses,
             leave_one_out_accuracy=self.fitted.leave_one_out_accuracy,
+            reach=self.fitted.reach,
             created_at=at,
             refitted=refitted,
         )

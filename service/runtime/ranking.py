@@ -26,10 +26,19 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """The likeliest classes of each query, best first: their rows and their probabilities."""
+    """What is known of each query.
+
+    Attributes:
+        rows: of its likeliest classes, best first.
+        scores: their probabilities.
+        margins: how far the best score is above the next.
+        distances: squared, from its nearest class; they mean something for a prototype head (see `heads.distances`).
+    """
 
     rows: list[list[int]]
     scores: list[list[float]]
+    margins: list[float]
+    distances: list[float]
 
 
 def rank(asked: Sequence[Asked], rows: Tensor, factor: Tensor) -> list[Ranked | UnusableVectorError]:
@@ -49,16 +58,22 @@ def rank(asked: Sequence[Asked], rows: Tensor, factor: Tensor) -> list[Ranked | 
     usable = logits.isfinite().all(dim=2).all(dim=1).tolist()
     present = logits.masked_fill(absent, -torch.inf)
     temperatures = torch.tensor([each.temperature for each in asked], device=rows.device).view(-1, 1, 1)
-    classes = present.topk(min(max(each.top for each in asked), rows.shape[1]), dim=2).indices
+    # Two at least, for the margin: a head has two classes or more.
+    best, classes = present.topk(min(max(2, *(each.top for each in asked)), rows.shape[1]), dim=2)
     scores = (present / temperatures).softmax(dim=2).gather(2, classes)
-    found = zip(asked, classes.tolist(), scores.tolist(), usable, strict=True)
-    return [_ranked(each, own_classes, own_scores) if fine else _unusable() for each, own_classes, own_scores, fine in found]
+    distances = heads.distances(best[..., 0], queries, factor)
+    margins = scores[..., 0] - scores[..., 1]
+    found = zip(asked, classes.tolist(), scores.tolist(), margins.tolist(), distances.tolist(), usable, strict=True)
+    return [
+        _ranked(each, own_classes, own_scores, own_margins, own_distances) if fine else _unusable()
+        for each, own_classes, own_scores, own_margins, own_distances, fine in found
+    ]
 
 
-def _ranked(asked: Asked, classes: list[list[int]], scores: list[list[float]]) -> Ranked:
+def _ranked(asked: Asked, classes: list[list[int]], scores: list[list[float]], margins: list[float], distances: list[float]) -> Ranked:
     """Cut what was padded."""
     count, top = len(asked.queries), min(asked.top, asked.way)
-    return Ranked([row[:top] for row in classes[:count]], [row[:top] for row in scores[:count]])
+    return Ranked([row[:top] for row in classes[:count]], [row[:top] for row in scores[:count]], margins[:count], distances[:count])
 
 
 def _unusable() -> UnusableVectorError:

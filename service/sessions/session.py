@@ -17,6 +17,7 @@ class Revision:
         losses: support loss before the first inner step and after each one.
         leave_one_out_accuracy: 0..1, None when no class has two examples.
         refitted: whether it was made because the weights of the one before were lost.
+        reach: squared distance from its nearest class at which a query is unlike every class; None where it was not measured.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Revision:
     leave_one_out_accuracy: float | None
     created_at: datetime
     refitted: bool = False
+    reach: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import torch
 
 from service.inputs.specification import ImageInput, InputSpecification, VectorInput
 from service.learner.episodes import ClassInputs, EpisodeShape
+from service.learner.familiarity import measures_distance, spread
 from service.learner.meta_model import MetaModel
 from service.registry.manifest import ErrorRow, EvaluationRow, Training
 from service.registry.read import Stored
@@ -27,6 +28,7 @@ STEP_SEARCH_EPISODES = 400
 def publish(options: TrainOptions, trained: Trained, data: Mapping[str, Tasks], store: Path) -> Path:
     """Judge the trained meta-model on the test classes and write it to the store as the next version; gives its folder."""
     model = with_honest_steps(options, trained.model, data["validation"])
+    model = with_spread(model, data["validation"])
     return write(
         store,
         options.name,
@@ -82,6 +84,15 @@ def with_honest_steps(options: TrainOptions, model: MetaModel, tasks: Tasks) -> 
     bar = loss(default)
     honest = next((steps for steps in range(limit, default, -1) if loss(steps) <= bar), default)
     return replace(model, recipe=replace(model.recipe, steps_max=honest))
+
+
+def with_spread(model: MetaModel, tasks: Tasks) -> MetaModel:
+    """Measure how far examples of unseen classes are from the centre of their own, each example the mean of its views."""
+    if not isinstance(tasks, ClassInputs) or not measures_distance(model.recipe):
+        return model
+    prepared = pool(model, tasks)
+    examples, first = prepared.support.mean(dim=1), prepared.rows.first
+    return replace(model, spread=spread(examples[start:end] for start, end in pairwise(first)))
 
 
 def evaluation_rows(model: MetaModel, prepared: Pool, options: TrainOptions, *, label: str) -> list[EvaluationRow]:

@@ -11,6 +11,7 @@ from service.api.problems import FRAMEWORK_CODES, STATUSES
 FORMS = ("multipart/form-data", "application/zip", "application/json")
 JSON = ("application/json",)
 FILE = ("application/octet-stream",)
+TENSORS = JSON + FILE
 
 # path, method, content types of the body, statuses: a change here is a change that users see.
 CALLS = {
@@ -30,6 +31,15 @@ CALLS = {
     ("/v1/sessions/{session_id}/predict", "post", FORMS, ("200", "default")),
     ("/v1/predict", "post", FORMS, ("200", "default")),
     ("/v1/info", "get", (), ("200", "default")),
+    ("/v2", "get", (), ("200", "default")),
+    ("/v2/health/live", "get", (), ("200", "default")),
+    ("/v2/health/ready", "get", (), ("200", "default")),
+    ("/v2/models/{name}", "get", (), ("200", "default")),
+    ("/v2/models/{name}/ready", "get", (), ("200", "default")),
+    ("/v2/models/{name}/infer", "post", TENSORS, ("200", "default")),
+    ("/v2/models/{name}/versions/{version}", "get", (), ("200", "default")),
+    ("/v2/models/{name}/versions/{version}/ready", "get", (), ("200", "default")),
+    ("/v2/models/{name}/versions/{version}/infer", "post", TENSORS, ("200", "default")),
     ("/livez", "get", (), ("200", "default")),
     ("/readyz", "get", (), ("200", "default")),
     ("/metrics", "get", (), ("200", "default")),
@@ -88,9 +98,18 @@ def test_the_document_has_what_openapi_asks_of_every_call(document: dict[str, An
 def test_every_answer_is_described_by_a_schema(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         for status, response in operation["responses"].items():
-            kinds = () if status == "204" else ("application/problem+json",) if status == "default" else JSON
+            problem = JSON if path.startswith("/v2") else ("application/problem+json",)
+            kinds = () if status == "204" else problem if status == "default" else JSON
             found = tuple(response.get("content", ()))
-            other = FILE if path.endswith("/weights") else ("text/plain",) if path == "/metrics" else None
+            other = (
+                FILE
+                if path.endswith("/weights")
+                else TENSORS
+                if path.endswith("/infer")
+                else ("text/plain",)
+                if path == "/metrics"
+                else None
+            )
             assert found == (other if other and status == "200" else kinds), (path, method, status)
             assert all(form["schema"] for form in response.get("content", {}).values())
 

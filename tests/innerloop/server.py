@@ -74,6 +74,7 @@ class FakeServer:
         self.refusal: httpx2.Response | None = None
         self.refusals: dict[tuple[str, str], httpx2.Response] = {}  # by method and path
         self.page_size = 2
+        self.unfamiliar = False
 
     @property
     def transport(self) -> httpx2.MockTransport:
@@ -151,7 +152,7 @@ class FakeServer:
 
     def _once(self, request: httpx2.Request) -> httpx2.Response:
         wanted = OneCallRequest.model_validate_json(request.content)
-        return _predictions(wanted.queries, labels=(wanted.support[0].label,), session=None)
+        return _predictions(wanted.queries, labels=(wanted.support[0].label,), session=None, unfamiliar=self.unfamiliar)
 
     def _import(self, request: httpx2.Request) -> httpx2.Response:
         info = described(session=self._new_id(), name=request.url.params.get("name"), keeps_support=False)
@@ -202,7 +203,10 @@ class FakeServer:
 
     def _predict(self, request: httpx2.Request, info: SessionInfo) -> httpx2.Response:
         wanted = PredictRequest.model_validate_json(request.content)
-        return _predictions(wanted.queries, labels=info.labels, session=info.session, revision=wanted.revision or info.revision)
+        revision = wanted.revision or info.revision
+        return _predictions(
+            wanted.queries, labels=info.labels[: wanted.top_k], session=info.session, revision=revision, unfamiliar=self.unfamiliar
+        )
 
 
 _WHOLE: Mapping[tuple[str, str], Callable[[FakeServer, httpx2.Request], httpx2.Response]] = {
@@ -253,9 +257,11 @@ def _next(info: SessionInfo) -> SessionInfo:
     return info.model_copy(update={"revision": info.revision + 1, "refitted": False})
 
 
-def _predictions(queries: tuple[Query, ...], *, labels: tuple[str, ...], session: str | None, revision: int = 1) -> httpx2.Response:
+def _predictions(
+    queries: tuple[Query, ...], *, labels: tuple[str, ...], session: str | None, unfamiliar: bool, revision: int = 1
+) -> httpx2.Response:
     top = tuple(LabelScore(label=label, score=0.9 if n == 0 else 0.1) for n, label in enumerate(labels))
-    best = Prediction(label=labels[0], score=0.9, top=top)
+    best = Prediction(label=labels[0], score=0.9, margin=0.8, unfamiliar=unfamiliar, top=top)
     return answer(
         Predictions(
             session=session,

@@ -9,6 +9,12 @@ from service.learner.recipe import Recipe
 from tests.learner.tasks import labels_of
 
 
+def test_the_distance_of_a_prototype_head_is_that_from_the_nearest_prototype(generator: torch.Generator) -> None:
+    centres, queries, factor = torch.randn(4, 5, generator=generator), torch.randn(9, 5, generator=generator), torch.tensor(0.3)
+    best = heads.logits(heads.prototype_head(centres), queries, factor).amax(dim=1)
+    torch.testing.assert_close(heads.distances(best, queries, factor), torch.cdist(queries, centres).square().amin(dim=1))
+
+
 def test_a_prototype_is_the_mean_of_its_class(generator: torch.Generator) -> None:
     embeddings, labels = torch.randn(36, 5, generator=generator), labels_of([1, 30, 5])
     shuffled = torch.randperm(36, generator=generator)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 from service.learner.encoders.residual import Residual
@@ -30,6 +31,15 @@ def test_the_card_written_is_that_of_the_manifest(tmp_path: Path) -> None:
     assert text == card(manifest)
     for words in ("# tiny@1", manifest.weights.sha256, "scope `head`", "3 inner steps by default, at most 10", "| 50.00 ± 10.00 |"):
         assert words in text
+
+
+def test_the_spread_of_a_class_is_in_the_manifest_and_on_the_card_where_it_was_measured(tmp_path: Path) -> None:
+    known = write_tiny(tmp_path, "known", replace(tiny_model(), spread=209.84))
+    assert (read(known).manifest.spread, read(known).model.spread) == (209.84, 209.84)
+    assert "- Spread of a class, in squared distance of embeddings: 209.8" in (known / "CARD.md").read_text()
+    unknown = write_tiny(tmp_path, "unknown")
+    assert read(unknown).model.spread is None
+    assert "Spread" not in (unknown / "CARD.md").read_text()
 
 
 def test_the_card_is_the_same_once_the_manifest_is_read_again(tmp_path: Path) -> None:

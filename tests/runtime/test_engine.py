@@ -6,6 +6,8 @@ import torch
 from service.errors import AdaptationDivergedError
 from service.learner import heads
 from service.learner.encoders.mlp import Mlp
+from service.learner.episodes import Support
+from service.learner.familiarity import measures_distance, reaches
 from service.learner.leave_one_out import leave_one_out_accuracies
 from service.learner.meta_model import MetaModel, adapt, predict
 from service.learner.recipe import Recipe, Scope
@@ -46,6 +48,7 @@ def assert_same_fit(got: Fitted, expected: Fitted) -> None:
     assert distance(heads.rows(got.adapted.params), heads.rows(expected.adapted.params)) < 1e-5
     assert got.adapted.losses == pytest.approx(expected.adapted.losses, rel=1e-5, abs=1e-6)
     assert got.leave_one_out_accuracy == expected.leave_one_out_accuracy
+    assert got.reach == (None if expected.reach is None else pytest.approx(expected.reach, rel=1e-4))
 
 
 @MODEL
@@ -63,8 +66,10 @@ def test_batched_adaptation_equals_the_inner_loop(model: MetaModel, generator: t
         support = task.support
         reference = adapt(model, support, task.steps)
         embedded = model.embed(with_views(support, model.recipe.views).inputs).view(model.recipe.views, len(support.labels), -1)
-        (leave_one_out,) = leave_one_out_accuracies(TaskBatch.of([replace(support, inputs=embedded.mean(dim=0))]))
-        assert_same_fit(together, Fitted(reference, b"", "", leave_one_out))
+        alone = TaskBatch.of([replace(support, inputs=embedded.mean(dim=0))])
+        (leave_one_out,) = leave_one_out_accuracies(alone)
+        (reach,) = reaches(alone, model.spread) if measures_distance(model.recipe) else [None]
+        assert_same_fit(together, Fitted(reference, b"", "", leave_one_out, reach))
         assert len(together.adapted.losses) == task.steps + 1
 
 
@@ -114,6 +119,24 @@ def test_the_best_classes_come_first_and_no_more_than_asked(generator: torch.Gen
     assert many == full
     assert all(scores == sorted(scores, reverse=True) for scores in full.scores)
     assert all(sum(scores) == pytest.approx(1, abs=1e-5) for scores in full.scores)
+
+
+@MODEL
+def test_a_reach_is_given_where_the_head_scores_by_distance_and_only_there(model: MetaModel, generator: torch.Generator) -> None:
+    known = fitted(replace(model, spread=3.0), *tasks_for(model, generator))
+    assert {each.reach is not None for each in known} == {model.recipe.head == "prototype" and model.recipe.scope == "head"}
+
+
+def test_a_query_of_the_support_set_is_within_reach_and_one_of_another_kind_is_not(generator: torch.Generator) -> None:
+    model = MODELS["head, of vectors"]
+    labels = torch.arange(3).repeat_interleave(5)
+    kinds = 3 * torch.randn(4, 6, generator=generator)
+    support = Support(kinds[labels] + 0.1 * torch.randn(15, 6, generator=generator), labels, 3)
+    (known,) = fitted(model, AdaptTask(support, 3))
+    queries = torch.cat([kinds[:3] + 0.1 * torch.randn(3, 6, generator=generator), -5 * kinds[3:]])
+    (found,) = ENGINE.predict(model, [PredictTask(known.adapted.params, known.weights_digest, queries, 1)])
+    assert known.reach is not None
+    assert [distance > known.reach for distance in scored(found).distances] == [False, False, False, True]
 
 
 def test_a_huge_step_size_diverges_for_those_who_take_a_step(generator: torch.Generator) -> None:

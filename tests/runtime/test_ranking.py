@@ -20,6 +20,10 @@ def test_every_request_is_ranked_by_its_own_head(generator: torch.Generator) -> 
         expected = heads.logits(own, each.queries, factor).softmax(dim=1).topk(min(each.top, each.way), dim=1)
         assert found.rows == expected.indices.tolist()
         assert torch.tensor(found.scores) == pytest.approx(expected.values, abs=1e-6)
+        best, second = heads.logits(own, each.queries, factor).softmax(dim=1).topk(2, dim=1).values.T
+        assert torch.tensor(found.margins) == pytest.approx(best - second, abs=1e-6)
+        raw = each.queries @ own["head.weight"].T + own["head.bias"]
+        assert torch.tensor(found.distances) == pytest.approx(each.queries.square().sum(dim=1) - raw.max(dim=1).values, abs=1e-4)
 
 
 def test_a_temperature_changes_the_scores_of_its_own_request_and_no_label(generator: torch.Generator) -> None:
@@ -38,7 +42,7 @@ def test_labels_are_told_apart_where_sharp_scores_are_not() -> None:
     """Logits of 0, −50 and −60 have scores of 1, 0 and 0 at a temperature of 0.2."""
     rows = torch.tensor([[[-60.0, 0.0], [0.0, 0.0], [-50.0, 0.0]]])
     [found] = rank([Asked(torch.ones(1, 1), 3, 3, 0.2)], rows, torch.ones(()))
-    assert ranked(found) == Ranked([[1, 2, 0]], [[1.0, 0.0, 0.0]])
+    assert (ranked(found).classes, ranked(found).scores) == ([[1, 2, 0]], [[1.0, 0.0, 0.0]])
 
 
 def ranked(found: Ranked | UnusableVectorError) -> Ranked:

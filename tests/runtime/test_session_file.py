@@ -205,7 +205,13 @@ def test_offsets_that_do_not_tile_the_numbers_are_refused(content: bytes, read: 
         read(joined(header, data))
 
 
-@pytest.mark.parametrize("name", list(Description.model_fields))
+def test_a_file_from_before_the_reach_was_measured_is_taken_without_one(content: bytes, read: Callable[[bytes], Taken]) -> None:
+    header, data = parted(content)
+    del header["__metadata__"]["reach"]
+    assert read(forged(joined(header, data))).description.reach is None
+
+
+@pytest.mark.parametrize("name", [name for name in Description.model_fields if name != "reach"])
 def test_every_field_must_be_there(content: bytes, read: Callable[[bytes], Taken], name: str) -> None:
     header, data = parted(content)
     del header["__metadata__"][name]
@@ -315,6 +321,8 @@ def test_what_the_meta_model_does_not_offer_is_refused(
         ({"losses": (0.1,)}, "after each"),
         ({"losses": (0.1, 0.1, 0.1, float("nan"))}, "losses.3"),
         ({"leave_one_out_accuracy": 1.5}, "leave_one_out_accuracy"),
+        ({"reach": 0.0}, "reach"),
+        ({"reach": float("inf")}, "reach"),
         ({"steps": "3"}, "steps"),
         ({"model": "tiny"}, "model"),
     ],

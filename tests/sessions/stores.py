@@ -136,6 +136,7 @@ def revision(clock: FakeClock, *, number: int = 1, seed: int = 0) -> Revision:
         losses=(1.5, 0.5, 0.1 + 0.2),
         leave_one_out_accuracy=None if seed % 2 else 0.75,
         created_at=clock(),
+        reach=None if seed % 3 else 612.5 + number,
     )
 
 

@@ -360,6 +360,7 @@ def test_a_validation_tells_of_an_episode_as_it_is_trained_on(tmp_path: Path) ->
     heard, options = Heard(), tiny_options()
     train(options, tmp_path, heard=heard)
     for sample, stage in zip(heard.samples, [options.stages[0], options.stages[1], options.stages[1]], strict=True):
+        assert sample is not None
         assert stage.way[0] <= sample.support.way <= stage.way[1]
         assert len(sample.query_labels) == stage.queries * sample.support.way
         assert sample.queries.shape[1:] == (1, 16, 16)

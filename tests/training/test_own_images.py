@@ -8,7 +8,7 @@ from service.errors import BadConfigError, BadDataError
 from service.training.demands import require_enough
 from service.training.options import FolderData, TrainOptions, read_options
 from service.training.own_images import Plan, Wishes, plan, warnings, write_plan
-from service.training.sources.load import load_data
+from service.training.sources.load import load_classes
 from service.training.sources.survey import Survey, survey
 from tests.training.pictures import drawings, scenes
 
@@ -110,12 +110,13 @@ def test_five_usable_classes_are_refused() -> None:
 def test_the_configuration_asks_for_no_more_than_the_images_give(classes: int, images: int, tmp_path: Path) -> None:
     root = drawings(tmp_path / "signs", classes=classes, images=images)
     options = configured(plan(root, survey(root), Wishes(size=28), cores=2), tmp_path / "run")
-    require_enough(options, load_data(options.data, options.preprocessing, data_root=None))
+    require_enough(options, load_classes(options, data_root=None))
 
 
 def test_few_training_classes_are_turned_and_many_are_not(tmp_path: Path) -> None:
     few = replace(PHOTOS, classes=dict(list(PHOTOS.classes.items())[:8]))
-    assert [configured(chosen(seen), tmp_path / str(k)).data.rotations for k, seen in enumerate((few, PHOTOS))] == [True, False]
+    written = [configured(chosen(seen), tmp_path / str(k)).data for k, seen in enumerate((few, PHOTOS))]
+    assert [isinstance(data, FolderData) and data.rotations for data in written] == [True, False]
 
 
 def test_steps_follow_the_number_of_images_unless_they_are_asked_for(tmp_path: Path) -> None:
@@ -137,7 +138,7 @@ def test_a_configuration_that_was_changed_is_not_written_over(tmp_path: Path) ->
 def test_any_folder_name_can_be_written(tmp_path: Path) -> None:
     root = scenes(tmp_path / 'a "quoted" \\ ü folder', images=2)
     options = configured(plan(root, survey(root), Wishes(name="mine", size=28), cores=2), tmp_path / "run")
-    assert {part: len(classes) for part, classes in load_data(options.data, options.preprocessing, data_root=None).items()} == {
+    assert {part: len(classes) for part, classes in load_classes(options, data_root=None).items()} == {
         "train": 8,
         "validation": 2,
         "test": 2,

@@ -1,3 +1,4 @@
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,13 @@ def test_calibrating_again_keeps_the_weights_and_makes_the_next_version(publishe
     assert [row.way for row in after.evaluation] == [4]
     same = {"version", "created_at", "calibration", "evaluation"}
     assert after.model_dump(exclude=same) == before.manifest.model_dump(exclude=same)
+
+
+def test_the_manifest_states_the_spread_of_the_validation_classes(trained: Trained, published: Path) -> None:
+    prepared = pool(trained.model, tiny_data()["validation"])
+    own = [prepared.queries[start:end] for start, end in itertools.pairwise(prepared.rows.first)]
+    scattered = sum(float((each - each.mean(dim=0)).square().sum()) for each in own)
+    assert read(published).manifest.spread == pytest.approx(scattered / sum(len(each) - 1 for each in own), rel=1e-4)
 
 
 def test_publishing_again_makes_the_next_version(trained: Trained, published: Path, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def test_a_session_goes_out_and_comes_back_in(client: TestClient, session: dict[
     same = ("model", "weights_digest", "labels", "shots", "scope", "steps", "losses", "leave_one_out_accuracy")
     assert {name: made[name] for name in same} == {name: session[name] for name in same}
     assert predictions(client, made["session"]) == predictions(client, session["session"])
+    assert all(one["unfamiliar"] is not None for one in predictions(client, made["session"]))
 
 
 def test_an_imported_session_cannot_grow(client: TestClient, session: dict[str, Any]) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -51,6 +52,33 @@ def test_as_many_labels_are_listed_as_asked_for_and_there_are(
 ) -> None:
     answer = predicted(client, f"/v1/sessions/{session['session']}/predict", as_json(ASK, **wanted))
     assert [len(one["top"]) for one in answer["predictions"]] == [got] * 3
+
+
+def test_the_margin_is_there_however_few_labels_are_listed(client: TestClient, session: dict[str, Any]) -> None:
+    path = f"/v1/sessions/{session['session']}/predict"
+    full, one = (predicted(client, path, as_json(ASK, top_k=top_k))["predictions"] for top_k in (3, 1))
+    assert [each["margin"] for each in one] == [each["margin"] for each in full]
+    for each in full:
+        assert each["margin"] == pytest.approx(each["top"][0]["score"] - each["top"][1]["score"])
+
+
+def vector_session(client: TestClient, *support: tuple[str, Sequence[float]]) -> str:
+    body = {"model": "vectors", "support": [{"label": label, "vector": vector} for label, vector in support]}
+    return f"/v1/sessions/{client.post('/v1/sessions', json=body).json()['session']}/predict"
+
+
+def test_a_query_unlike_every_class_is_marked(client: TestClient) -> None:
+    pairs: list[tuple[str, Sequence[float]]] = [("a", [1, 0, 0]), ("a", [1.2, 0, 0]), ("b", [0, 1, 0]), ("b", [0, 1.2, 0])]
+    path = vector_session(client, *pairs)
+    answer = predicted(client, path, {"json": {"queries": [{"vector": [1.1, 0, 0]}, {"vector": [0, 0, -5]}]}})
+    assert [one["unfamiliar"] for one in answer["predictions"]] == [False, True]
+
+
+def test_no_mark_is_guessed_where_no_spread_is_known(client: TestClient) -> None:
+    """Single examples show none, and this meta-model's manifest states none."""
+    path = vector_session(client, ("a", [1, 0, 0]), ("b", [0, 1, 0]))
+    answer = predicted(client, path, {"json": {"queries": [{"vector": [0, 0, -5]}]}})
+    assert answer["predictions"][0]["unfamiliar"] is None
 
 
 @pytest.mark.parametrize("top_k", [0, -1, 1001, "all"])

@@ -56,8 +56,21 @@ def test_predict_prints_a_line_for_each_file(command: Command, url: str, letters
     first, second = letters / "beta/1.png", letters / "alpha/1.png"
     result = command("predict", "ses_0", first, second, "--url", url)
     assert result.exit_code == 0, result.output
-    assert [str(first), "alpha", "0.900", "beta", "0.100"] in lines(result.stdout)
-    assert [str(second), "alpha", "0.900", "beta", "0.100"] in lines(result.stdout)
+    assert [str(first), "alpha", "0.900", "0.800", "beta", "0.100"] in lines(result.stdout)
+    assert [str(second), "alpha", "0.900", "0.800", "beta", "0.100"] in lines(result.stdout)
+    assert "unlike" not in result.stdout
+
+
+def test_predict_marks_what_is_unlike_every_class(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    server.unfamiliar = True
+    line = lines(command("predict", "ses_0", letters / "beta/1.png", "--url", url).stdout)
+    assert any(words[-3:] == ["unlike", "every", "class"] for words in line)
+
+
+def test_no_column_stands_empty_when_one_label_is_asked_for(command: Command, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    assert "runners-up" not in command("predict", "ses_0", letters / "beta/1.png", "--top-k", "1", "--url", url).stdout
 
 
 def test_predict_json_names_each_file(command: Command, server: FakeServer, url: str, letters: Path) -> None:
