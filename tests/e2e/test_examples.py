@@ -28,7 +28,7 @@ def printed(script: str, *arguments: object) -> str:
 
 def test_drawings_are_told_apart_and_a_class_is_added(url: str) -> None:
     told = printed("drawings.py", url)
-    assert "omniglot@2 adapted to 25 drawings of anchor, comet, hook, kite, ladder" in told
+    assert "omniglot@3 adapted to 25 drawings of anchor, comet, hook, kite, ladder" in told
     assert "15 of 15 new drawings are told apart" in told
     assert re.search(r"revision 2 knows anchor, buoy, .* and takes anchor-1.png for: buoy 0\.\d\d", told)
 

@@ -42,7 +42,7 @@ def test_labels_are_told_apart_where_sharp_scores_are_not() -> None:
     """Logits of 0, −50 and −60 have scores of 1, 0 and 0 at a temperature of 0.2."""
     rows = torch.tensor([[[-60.0, 0.0], [0.0, 0.0], [-50.0, 0.0]]])
     [found] = rank([Asked(torch.ones(1, 1), 3, 3, 0.2)], rows, torch.ones(()))
-    assert (ranked(found).classes, ranked(found).scores) == ([[1, 2, 0]], [[1.0, 0.0, 0.0]])
+    assert (ranked(found).rows, ranked(found).scores) == ([[1, 2, 0]], [[1.0, 0.0, 0.0]])
 
 
 def ranked(found: Ranked | UnusableVectorError) -> Ranked:
