@@ -6,7 +6,8 @@ Multipart and zip requests carry the same fields in another shape (see the serve
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 Name = Annotated[str, StringConstraints(max_length=200)]
@@ -32,10 +33,36 @@ class Query(Wire):
         return self
 
 
-class Example(Query):
-    """One labelled input of a support set."""
+def _numbers(value: object) -> object:
+    return (value,) if isinstance(value, int | float) else value
 
-    label: Label
+
+Target = Annotated[
+    tuple[Number, ...],
+    BeforeValidator(_numbers, json_schema_input_type=float | tuple[float, ...]),
+    Field(min_length=1, description="what a regression should predict: a number, or several"),
+]
+
+# The type of the error of an example without a label and a target, or with both.
+NO_ANSWER = "no_answer"
+
+
+class Example(Query):
+    """One input of a support set with its label, or with its target for a meta-model that predicts numbers."""
+
+    label: Label | None = None
+    target: Target | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one_answer(self) -> "Example":
+        if (self.label is None) == (self.target is None):
+            raise PydanticCustomError(NO_ANSWER, "expected exactly one of `label` and `target` (numbers, for a regression)")
+        return self
+
+    @property
+    def answer(self) -> str | tuple[float, ...]:
+        """The label, or the target."""
+        return self.label if self.label is not None else self.target or ()
 
 
 class AdaptOptions(Wire):
@@ -198,7 +225,8 @@ class ExampleInfo(Wire):
     """One example of a kept support set."""
 
     id: int
-    label: str
+    label: str | None = Field(description="null in a regression")
+    target: tuple[float, ...] | None = Field(default=None, description="null unless in a regression")
 
 
 class ExampleList(Wire):
@@ -237,6 +265,25 @@ class Predictions(Wire):
     model: str
     weights_digest: str
     predictions: tuple[Prediction, ...]
+    milliseconds: Milliseconds
+    refitted: bool = Field(default=False, description="the revision was made anew, because stored weights were lost")
+    stale: bool = Field(default=False, description="the session store is away: this is the last state that was seen")
+
+
+class Estimate(Wire):
+    """The numbers predicted for one query."""
+
+    target: tuple[float, ...]
+
+
+class Estimates(Wire):
+    """Answer of both predict calls for a meta-model that predicts numbers, in the order of the queries."""
+
+    session: str | None = Field(description="null for the one-call form")
+    revision: int
+    model: str
+    weights_digest: str
+    predictions: tuple[Estimate, ...]
     milliseconds: Milliseconds
     refitted: bool = Field(default=False, description="the revision was made anew, because stored weights were lost")
     stale: bool = Field(default=False, description="the session store is away: this is the last state that was seen")

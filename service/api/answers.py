@@ -8,8 +8,9 @@ from innerloop import wire
 from service.runtime.catalog import Catalog, Refused, Served
 from service.runtime.fitting import Spent
 from service.runtime.idempotency import Made
+from service.runtime.ranking import Estimated
 from service.runtime.runtime import Answers
-from service.sessions.contents import SupportSet
+from service.sessions.contents import Answer, SupportSet
 from service.sessions.session import Revision, Session
 
 
@@ -51,25 +52,32 @@ def etag(session: Session) -> str:
 
 def example_list(session: Session, support: SupportSet, *, after: int, limit: int) -> wire.ExampleList:
     """Describe one page of a support set."""
-    found = [wire.ExampleInfo(id=number, label=label) for number, label in zip(support.ids, support.labels, strict=True) if number > after]
+    found = [_example(number, answer) for number, answer in zip(support.ids, support.labels, strict=True) if number > after]
     following = found[limit - 1].id if len(found) > limit else None
     return wire.ExampleList(session=session.id, revision=session.revision.number, examples=tuple(found[:limit]), next=following)
 
 
-def predictions(answers: Answers, session_id: str | None) -> wire.Predictions:
-    """Name the likeliest classes of every query."""
-    ranked = answers.ranked
-    each = zip(ranked.rows, ranked.scores, ranked.margins, ranked.distances, strict=True)
-    return wire.Predictions(
-        session=session_id,
-        revision=answers.revision.number,
-        model=answers.model,
-        weights_digest=answers.revision.weights_digest,
-        predictions=tuple(_prediction(answers.revision, *one) for one in each),
-        milliseconds=_milliseconds(answers.spent),
-        refitted=answers.revision.refitted,
-        stale=answers.stale,
-    )
+def _example(number: int, answer: Answer) -> wire.ExampleInfo:
+    known = {"label": answer} if isinstance(answer, str) else {"label": None, "target": answer}
+    return wire.ExampleInfo.model_validate({"id": number, **known})
+
+
+def predictions(answers: Answers, session_id: str | None) -> wire.Predictions | wire.Estimates:
+    """Name the likeliest classes of every query, or its numbers."""
+    told = {
+        "session": session_id,
+        "revision": answers.revision.number,
+        "model": answers.model,
+        "weights_digest": answers.revision.weights_digest,
+        "milliseconds": _milliseconds(answers.spent),
+        "refitted": answers.revision.refitted,
+        "stale": answers.stale,
+    }
+    found = answers.found
+    if isinstance(found, Estimated):
+        return wire.Estimates(**told, predictions=tuple(wire.Estimate(target=tuple(numbers)) for numbers in found.numbers))
+    each = zip(found.rows, found.scores, found.margins, found.distances, strict=True)
+    return wire.Predictions(**told, predictions=tuple(_prediction(answers.revision, *one) for one in each))
 
 
 def _prediction(revision: Revision, rows: Sequence[int], scores: Sequence[float], margin: float, distance: float) -> wire.Prediction:

@@ -15,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from innerloop.wire import Example, Label, Query
+from innerloop.wire import NO_ANSWER, Example, Label, Query
 from service.errors import InvalidRequestError, TooLargeError, UnsupportedMediaTypeError, UnusableSupportError
 from service.inputs.archives import by_class, read_zip
 from service.inputs.specification import RawInput
@@ -128,7 +128,7 @@ async def _from_json(request: Request, limits: Limits) -> Body:  # noqa: ARG001 
     support = _each(_EXAMPLES, table.pop("support", []), "support")
     queries = _each(_QUERIES, table.pop("queries", []), "queries")
     return Body(
-        [Labelled(example.label, _raw(example, f"support[{place}]")) for place, example in enumerate(support)],
+        [Labelled(example.answer, _raw(example, f"support[{place}]")) for place, example in enumerate(support)],
         [_raw(query, f"queries[{place}]") for place, query in enumerate(queries)],
         tuple(table.items()),
     )
@@ -140,7 +140,8 @@ def _each(kind: TypeAdapter[list[EntryT]], entries: object, name: str) -> list[E
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = name + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-        mistake = UnusableSupportError if first["loc"][-1:] == ("label",) else InvalidRequestError
+        unlabelled = first["type"] == NO_ANSWER or "label" in first["loc"] or "target" in first["loc"]
+        mistake = UnusableSupportError if unlabelled else InvalidRequestError
         raise mistake(f"{place}: {first['msg'].removeprefix('Value error, ')}", field=place) from None
 
 

@@ -11,6 +11,7 @@ from service.api.tensors import Tensor
 from service.errors import InvalidRequestError, UnusableSupportError
 from service.inputs.specification import RawInput
 from service.runtime.catalog import Served
+from service.runtime.ranking import Estimated
 from service.runtime.runtime import Answers
 
 KINDS = {"image": "images", "vector": "vectors"}
@@ -29,13 +30,19 @@ def described(name: str, versions: Sequence[int], served: Served, inputs: Sequen
         "versions": [str(each) for each in versions],
         "platform": "innerloop",
         "inputs": [{"name": each, **({"datatype": "BYTES", "shape": [-1]} if each == "support_labels" else typed)} for each in names],
-        "outputs": [
-            {"name": "label", "datatype": "BYTES", "shape": [-1]},
-            {"name": "score", "datatype": "FP32", "shape": [-1]},
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, way]},
-            {"name": "labels", "datatype": "BYTES", "shape": [way]},
-        ],
+        "outputs": _outputs(served, way),
     }
+
+
+def _outputs(served: Served, way: int) -> list[dict[str, Any]]:
+    if served.manifest.recipe.regression:
+        return [{"name": "target", "datatype": "FP32", "shape": [-1, served.manifest.recipe.way]}]
+    return [
+        {"name": "label", "datatype": "BYTES", "shape": [-1]},
+        {"name": "score", "datatype": "FP32", "shape": [-1]},
+        {"name": "probabilities", "datatype": "FP32", "shape": [-1, way]},
+        {"name": "labels", "datatype": "BYTES", "shape": [way]},
+    ]
 
 
 def the_inputs(inputs: Mapping[str, Tensor], prefix: str) -> Tensor:
@@ -98,7 +105,10 @@ def _pictures(tensor: Tensor) -> list[bytes]:
 
 
 def outputs(found: Answers) -> list[Tensor]:
-    """Give labels and scores, and every class's probability in the order of `labels`."""
+    """Give labels and scores, and every class's probability in the order of `labels`; or the numbers of a regression."""
+    if isinstance(found.found, Estimated):
+        numbers = found.found.numbers
+        return [Tensor("target", "FP32", (len(numbers), len(numbers[0])), [number for each in numbers for number in each])]
     labels, ranked = found.revision.labels, found.ranked
     count, way = len(ranked.rows), len(labels)
     shares = [dict(zip(rows, scores, strict=True)) for rows, scores in zip(ranked.rows, ranked.scores, strict=True)]

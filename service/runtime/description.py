@@ -35,7 +35,7 @@ class Description(BaseModel):
     model: Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}@[1-9][0-9]{{0,8}}$")]
     weights_sha256: Sha256
     weights_digest: Sha256
-    labels: Annotated[tuple[Label, ...], Field(min_length=2)]
+    labels: tuple[Label, ...]  # none in a regression
     shots: tuple[Count, ...]
     scope: Annotated[str, StringConstraints(max_length=32)]
     steps: Annotated[int, Field(ge=0, lt=2**31)]
@@ -46,6 +46,8 @@ class Description(BaseModel):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
+        if len(self.labels) == 1:
+            raise ValueError("expected two labels or more, or none for a regression")
         if list(self.labels) != sorted(set(self.labels)):
             raise ValueError("expected labels that are sorted, each once")
         if len(self.shots) != len(self.labels):

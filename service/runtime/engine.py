@@ -22,7 +22,7 @@ from service.learner.task_batch import TaskBatch
 from service.learner.views import view
 from service.runtime.arena import Head, RowArena
 from service.runtime.buckets import in_buckets
-from service.runtime.ranking import Asked, Ranked, rank
+from service.runtime.ranking import Asked, Found, Ranked, estimate, rank
 from service.sessions.contents import digest, pack_weights
 
 # Images that pass the encoder together: about what stays in a CPU's cache; a CUDA device wants to be filled.
@@ -93,12 +93,15 @@ class Engine:
             return in_buckets(partial(self._fit, model), list(zip(tasks, embedded, strict=True)), _extent)
 
     @torch.inference_mode()
-    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked | UnusableVectorError]:
-        """Rank the classes of each task's queries; a task with numbers too large to score is an error in its place."""
+    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> Sequence[Found]:
+        """Rank the classes of each task's queries, or predict their numbers; a task with numbers too large is an error in its place."""
         if model.recipe.moves_body:
             embedded = [self._embed(_moved(model, task), [task.queries])[0][0] for task in tasks]
         else:
             embedded = [rows[0] for rows in self._embed(model, [task.queries for task in tasks])]
+        if model.recipe.regression:
+            here = [{name: value.to(self._device) for name, value in task.params.items()} for task in tasks]
+            return [estimate(head, rows, heads.scale(model.params)) for head, rows in zip(here, embedded, strict=True)]
         return in_buckets(partial(self._rank, model), list(zip(tasks, embedded, strict=True)), _asked_extent)
 
     def _fit(self, model: MetaModel, embedded: Sequence[tuple[AdaptTask, Tensor]]) -> list[Fitted | AdaptationDivergedError]:

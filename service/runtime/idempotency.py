@@ -68,5 +68,5 @@ def claimed(caller: Caller, what: Sequence[object], examples: Sequence[Labelled]
     for example in examples:
         content = example.raw.content
         plain = content if isinstance(content, bytes) else struct.pack(f"<{len(content)}d", *content)
-        known.update(hashlib.sha256(example.label.encode()).digest() + hashlib.sha256(plain).digest())
+        known.update(hashlib.sha256(str(example.label).encode()).digest() + hashlib.sha256(plain).digest())
     return Claim(caller.tenant, caller.idempotency_key, known.hexdigest())

@@ -26,7 +26,7 @@ def check_packages() -> None:
 
 
 def write_onnx_file(graph: bytes, params: Params, description: Description) -> bytes:
-    """Put parameters into a graph that names them: [N, ...] `inputs` as the encoder reads them → [N, way] `probabilities`."""
+    """Put parameters into a graph that names them: `inputs` [N, ...] as the encoder reads them → `probabilities` [N, way], or `targets`."""
     # Optional, and slow to import.
     import onnx
 
@@ -36,7 +36,8 @@ def write_onnx_file(graph: bytes, params: Params, description: Description) -> b
     inputs = [each for each in model.graph.input if each.name == INPUTS]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = len(description.labels)
+    if description.labels:
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = len(description.labels)
     onnx.helper.set_model_props(model, description.metadata())
     content: bytes = model.SerializeToString()
     return content

@@ -20,7 +20,7 @@ from service.learner.meta_model import MetaModel, adapted_shapes
 from service.learner.parameters import Params
 from service.learner.statistics import already_normalised
 
-INPUTS, PROBABILITIES = "inputs", "probabilities"
+INPUTS, PROBABILITIES, TARGETS = "inputs", "probabilities", "targets"
 
 # What onnxruntime reads since 1.14, of February 2023.
 OPSET = 18
@@ -31,22 +31,23 @@ EXAMPLES, EXAMPLE_WAY = 2, 3
 
 def ask(model: MetaModel) -> bytes:
     """Write what `graph` needs of a meta-model as it is served: its encoder, and the shapes of its parameters."""
-    shapes = {**{name: value.shape for name, value in model.params.items()}, **adapted_shapes(model, EXAMPLE_WAY)}
-    return json.dumps({"encoder": describe(model.encoder), "shapes": {name: list(shape) for name, shape in shapes.items()}}).encode()
+    shapes = {**{name: value.shape for name, value in model.params.items()}, **adapted_shapes(model, model.recipe.way or EXAMPLE_WAY)}
+    asked = {"encoder": describe(model.encoder), "regression": model.recipe.regression}
+    return json.dumps({**asked, "shapes": {name: list(shape) for name, shape in shapes.items()}}).encode()
 
 
 def graph(asked: bytes) -> bytes:
-    """Give the graph: `inputs` [N, ...] and parameters by their names to `probabilities` [N, way], for any N and way."""
+    """Give the graph: `inputs` [N, ...] and parameters by their names to `probabilities` [N, way], for any N and way, or to `targets`."""
     table = json.loads(asked)
     encoder = _encoder(table["encoder"])
     params = {name: torch.zeros(shape) for name, shape in table["shapes"].items()}
     program = torch.onnx.export(
-        _Classifier(encoder).eval(),
+        _Answering(encoder, regression=table["regression"]).eval(),
         (_examples(encoder),),
         kwargs={"params": params},
         input_names=[INPUTS, *params],
-        output_names=[PROBABILITIES],
-        dynamic_shapes={"inputs": {0: torch.export.Dim("N")}, "params": _dynamic(params)},
+        output_names=[TARGETS if table["regression"] else PROBABILITIES],
+        dynamic_shapes={"inputs": {0: torch.export.Dim("N")}, "params": _dynamic(params, regression=table["regression"])},
         opset_version=OPSET,
         dynamo=True,
         verbose=False,
@@ -57,14 +58,15 @@ def graph(asked: bytes) -> bytes:
     return content
 
 
-class _Classifier(nn.Module):
-    def __init__(self, encoder: Encoder) -> None:
+class _Answering(nn.Module):
+    def __init__(self, encoder: Encoder, *, regression: bool) -> None:
         super().__init__()
-        self._encoder = encoder
+        self._encoder, self._regression = encoder, regression
 
     def forward(self, inputs: Tensor, params: Params) -> Tensor:
         embeddings = self._encoder(params, inputs, already_normalised)
-        return heads.logits(params, embeddings, heads.scale(params)).softmax(dim=1)
+        answers = heads.logits(params, embeddings, heads.scale(params))
+        return answers if self._regression else answers.softmax(dim=1)
 
 
 def _encoder(description: Mapping[str, Any]) -> Encoder:
@@ -78,8 +80,9 @@ def _examples(encoder: Encoder) -> Tensor:
     return torch.zeros(EXAMPLES, *shape, dtype=torch.float32 if len(shape) == 1 else torch.uint8)
 
 
-def _dynamic(params: Params) -> dict[str, Mapping[int, Any] | None]:
-    return {name: {0: torch.export.Dim.DYNAMIC} if name in ("head.weight", "head.bias") else None for name in params}
+def _dynamic(params: Params, *, regression: bool) -> dict[str, Mapping[int, Any] | None]:
+    by_class = () if regression else ("head.weight", "head.bias")
+    return {name: {0: torch.export.Dim.DYNAMIC} if name in by_class else None for name in params}
 
 
 def _plain(model: Any) -> Any:

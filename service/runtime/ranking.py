@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from service.errors import UnusableVectorError
 from service.learner import heads
+from service.learner.parameters import Params
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,23 @@ class Ranked:
     scores: list[list[float]]
     margins: list[float]
     distances: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """The numbers that a regression predicts for each query: [M, outputs]."""
+
+    numbers: list[list[float]]
+
+
+# What predicting gives for one request.
+Found = Ranked | Estimated | UnusableVectorError
+
+
+def estimate(head: Params, queries: Tensor, factor: Tensor) -> Estimated | UnusableVectorError:
+    """Predict numbers for embedded queries [M, D]; numbers that overflow make an error of their request."""
+    numbers = heads.logits(head, queries, factor)
+    return Estimated(numbers.tolist()) if bool(numbers.isfinite().all()) else _unusable()
 
 
 def rank(asked: Sequence[Asked], rows: Tensor, factor: Tensor) -> list[Ranked | UnusableVectorError]:

@@ -15,7 +15,7 @@ from service.runtime.exporting import Exporter
 from service.runtime.fitting import Fitter, Spent, plan
 from service.runtime.lifecycle import AdaptOptions, Lifecycle
 from service.runtime.onnx_graphs import OnnxGraphs
-from service.runtime.ranking import Ranked
+from service.runtime.ranking import Estimated, Ranked
 from service.runtime.support_set import Labelled, decode_inputs
 from service.runtime.waiting import answer_for
 from service.sessions.contents import unpack_weights
@@ -27,13 +27,20 @@ from service.sessions.store import SessionStore
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The likeliest classes of every query, and the revision that gave them; `stale` when the session store is away."""
+    """The likeliest classes of every query, or its numbers, and the revision that gave them; `stale` when the session store is away."""
 
-    ranked: Ranked
+    found: Ranked | Estimated
     model: str
     revision: Revision
     spent: Spent
     stale: bool = False
+
+    @property
+    def ranked(self) -> Ranked:
+        """The likeliest classes; raises TypeError for a regression, which has none."""
+        if isinstance(self.found, Estimated):
+            raise TypeError("a regression predicts numbers, it ranks no classes")
+        return self.found
 
 
 @dataclass(frozen=True, slots=True)

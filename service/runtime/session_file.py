@@ -64,7 +64,7 @@ def read_session_file(content: bytes, catalog: Catalog, limits: Limits) -> Taken
     served = _served(description, catalog)
     plan(served, steps=description.steps, scope=description.scope)
     _check_way(description, served, limits)
-    expected = adapted_shapes(served.model, len(description.labels))
+    expected = adapted_shapes(served.model, served.manifest.recipe.way or len(description.labels))
     _check_shapes(header, expected)
     _check_size(len(content) - PREFIX.size - size, expected)
     return Taken(description, served, _packed(content, description))
@@ -110,7 +110,9 @@ def _served(description: Description, catalog: Catalog) -> Served:
 
 
 def _check_way(description: Description, served: Served, limits: Limits) -> None:
-    way, only = len(description.labels), served.manifest.recipe.way
+    way, only = len(description.labels), 0 if served.manifest.recipe.regression else served.manifest.recipe.way
+    if way == 0 != only:
+        raise UnusableExportError(f"expected the labels of a session of {served.reference}, got none", field="labels")
     if only is not None and way != only:
         raise UnusableExportError(f"meta-model {served.reference} has a head for exactly {only} classes, got {way}", field="labels")
     if way > limits.classes:

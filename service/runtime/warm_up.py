@@ -19,7 +19,8 @@ async def warm_up(served: Served, worker: DeviceWorker) -> None:
     model, shape = served.model, served.model.encoder.input_shape
     way = model.recipe.way or 2
     inputs = torch.rand(way, *shape) if len(shape) == 1 else torch.randint(0, 256, (way, *shape), dtype=torch.uint8)
-    task = AdaptTask(Support(inputs, torch.arange(way), way), model.recipe.steps_default)
+    answers = torch.rand(way, way) if model.recipe.regression else torch.arange(way)
+    task = AdaptTask(Support(inputs, answers, way), model.recipe.steps_default)
     fitted = (await asyncio.wrap_future(worker.adapt(model, task, NOBODY))).result
     for count in SIZES:
         queries = inputs[:1].expand(count, *shape)

@@ -18,28 +18,32 @@ from service.errors import SessionDamagedError
 MAX_UNPACKED = 2**32
 
 
+# What is known of an example: its label, or the numbers of a regression.
+Answer = str | tuple[float, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class SupportSet:
     """The examples of a session, as the encoder reads them.
 
     Attributes:
         ids: of the examples, counted from 1 in the order they came; never used again.
-        labels: of each example.
+        labels: of each example; numbers in a regression.
         inputs: [N, ...], on the CPU.
         next_id: of the example that comes next.
     """
 
     ids: tuple[int, ...]
-    labels: tuple[str, ...]
+    labels: tuple[Answer, ...]
     inputs: Tensor
     next_id: int
 
     @staticmethod
-    def of(labels: Sequence[str], inputs: Tensor) -> "SupportSet":
+    def of(labels: Sequence[Answer], inputs: Tensor) -> "SupportSet":
         """Number the first examples of a session."""
         return SupportSet(tuple(range(1, len(labels) + 1)), tuple(labels), inputs, len(labels) + 1)
 
-    def with_examples(self, labels: Sequence[str], inputs: Tensor) -> "SupportSet":
+    def with_examples(self, labels: Sequence[Answer], inputs: Tensor) -> "SupportSet":
         """Add examples behind those that are there."""
         ids = range(self.next_id, self.next_id + len(labels))
         return SupportSet((*self.ids, *ids), (*self.labels, *labels), torch.cat([self.inputs, inputs]), ids.stop)
@@ -74,13 +78,14 @@ def unpack_weights(packed: bytes, *, weights_digest: str) -> dict[str, Tensor]:
 
 def pack_support(support: SupportSet) -> bytes:
     """Write a support set: its size and sha256, then safetensors, compressed."""
-    names = sorted(set(support.labels))
-    row = {name: place for place, name in enumerate(names)}
-    tensors = {
-        "inputs": support.inputs.contiguous(),
-        "ids": torch.tensor(support.ids, dtype=torch.int32),
-        "rows": torch.tensor([row[label] for label in support.labels], dtype=torch.int32),
-    }
+    names = sorted({label for label in support.labels if isinstance(label, str)})
+    row: dict[Answer, int] = {name: place for place, name in enumerate(names)}
+    told = (
+        {"rows": torch.tensor([row[label] for label in support.labels], dtype=torch.int32)}
+        if names
+        else {"targets": torch.tensor(support.labels, dtype=torch.float32)}
+    )
+    tensors = {"inputs": support.inputs.contiguous(), "ids": torch.tensor(support.ids, dtype=torch.int32), **told}
     plain = save(tensors, {"labels": json.dumps(names), "next_id": str(support.next_id)})
     return struct.pack("<Q32s", len(plain), hashlib.sha256(plain).digest()) + zlib.compress(plain, level=1)
 
@@ -97,8 +102,8 @@ def unpack_support(packed: bytes) -> SupportSet:
     except (SafetensorError, ValueError, KeyError) as error:
         raise _damaged() from error
     names = json.loads(metadata["labels"])
-    labels = tuple(names[row] for row in tensors["rows"].tolist())
-    return SupportSet(tuple(tensors["ids"].tolist()), labels, tensors["inputs"], int(metadata["next_id"]))
+    labels = [names[row] for row in tensors["rows"].tolist()] if names else map(tuple, tensors["targets"].tolist())
+    return SupportSet(tuple(tensors["ids"].tolist()), tuple(labels), tensors["inputs"], int(metadata["next_id"]))
 
 
 def _unpacked(packed: bytes) -> bytes:

@@ -122,7 +122,7 @@ class FakeServer:
             steps=5 if wanted.steps is None else wanted.steps,
             keeps_support=wanted.keep_support,
         )
-        return self._fitted(info, before, [example.label for example in wanted.support], status=201)
+        return self._fitted(info, before, [example.label or "" for example in wanted.support], status=201)
 
     def _fitted(self, info: SessionInfo, before: list[ExampleInfo], labels: Sequence[str] = (), *, status: int = 200) -> httpx2.Response:
         added = [ExampleInfo(id=n, label=label) for n, label in enumerate(labels, max((one.id for one in before), default=0) + 1)]
@@ -152,7 +152,7 @@ class FakeServer:
 
     def _once(self, request: httpx2.Request) -> httpx2.Response:
         wanted = OneCallRequest.model_validate_json(request.content)
-        return _predictions(wanted.queries, labels=(wanted.support[0].label,), session=None, unfamiliar=self.unfamiliar)
+        return _predictions(wanted.queries, labels=(wanted.support[0].label or "",), session=None, unfamiliar=self.unfamiliar)
 
     def _import(self, request: httpx2.Request) -> httpx2.Response:
         info = described(session=self._new_id(), name=request.url.params.get("name"), keeps_support=False)
@@ -179,7 +179,7 @@ class FakeServer:
         return answer(ExampleList(session=info.session, revision=info.revision, examples=page, next=page[-1].id if more else None))
 
     def _add(self, request: httpx2.Request, info: SessionInfo) -> httpx2.Response:
-        labels = [example.label for example in GrowSession.model_validate_json(request.content).support]
+        labels = [example.label or "" for example in GrowSession.model_validate_json(request.content).support]
         return self._changed_meanwhile(request, info) or self._fitted(_next(info), self.support[info.session], labels)
 
     def _remove(self, request: httpx2.Request, info: SessionInfo) -> httpx2.Response:

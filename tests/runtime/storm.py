@@ -30,7 +30,6 @@ from service.errors import (
     SessionGoneError,
     SessionNotFoundError,
     SupportNotKeptError,
-    UnusableVectorError,
 )
 from service.inputs.specification import RawInput
 from service.learner.encoders.mlp import Mlp
@@ -45,7 +44,7 @@ from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
 from service.runtime.fitting import Fitter
 from service.runtime.lifecycle import AdaptOptions, KeepOptions
 from service.runtime.limits import Limits
-from service.runtime.ranking import Ranked
+from service.runtime.ranking import Found
 from service.runtime.runtime import Answers, Runtime
 from service.runtime.support_set import Labelled
 from service.runtime.worker import DeviceWorker
@@ -85,7 +84,7 @@ class BrittleEngine(Engine):
         self._run_out_of_memory(len(tasks))
         return super().adapt(model, tasks)
 
-    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked | UnusableVectorError]:
+    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> Sequence[Found]:
         self._run_out_of_memory(len(tasks))
         if any(bool((task.queries == POISON).any()) for task in tasks):
             self.faults["poisoned batches"] += 1

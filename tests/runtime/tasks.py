@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from service.errors import AdaptationDivergedError, UnusableVectorError
+from service.errors import AdaptationDivergedError
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Encoder
 from service.learner.encoders.mlp import Mlp
@@ -16,7 +16,7 @@ from service.learner.episodes import Support
 from service.learner.meta_model import MetaModel
 from service.learner.recipe import Recipe
 from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
-from service.runtime.ranking import Ranked
+from service.runtime.ranking import Found, Ranked
 from tests.tiny import HEAD_RECIPE, tiny_model
 
 GROUPS = Conv4(width=8, norm="group")
@@ -48,13 +48,13 @@ def adapt_task(model: MetaModel, shots: Sequence[int], steps: int, generator: to
     return AdaptTask(Support(inputs(model.encoder, len(labels), generator), labels, len(shots)), steps)
 
 
-def scored(found: Ranked | UnusableVectorError) -> Ranked:
+def scored(found: Found) -> Ranked:
     """What was found, which must not be an error."""
     assert isinstance(found, Ranked)
     return found
 
 
-def probabilities(found: Ranked | UnusableVectorError, way: int) -> Tensor:
+def probabilities(found: Found, way: int) -> Tensor:
     """Put ranked scores back under their classes [M, way]."""
     ranked = scored(found)
     rows = torch.tensor(ranked.rows)
@@ -73,7 +73,7 @@ class GatedEngine(Engine):
         self._wait(len(tasks))
         return Engine.adapt(self, model, tasks)
 
-    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked | UnusableVectorError]:
+    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> Sequence[Found]:
         self._wait(len(tasks))
         return Engine.predict(self, model, tasks)
 

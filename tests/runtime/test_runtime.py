@@ -203,7 +203,7 @@ async def _listed(runtime: Runtime) -> list[Session]:
 
 def test_the_order_of_examples_and_names_of_classes_change_nothing(runtime: Runtime) -> None:
     renamed = {shape: name for shape, name in zip(SHAPES, ("z", "é", " 1", "A", "m"), strict=True)}
-    other = [Labelled(renamed[each.label], each.raw) for each in reversed(examples())]
+    other = [Labelled(renamed[str(each.label)], each.raw) for each in reversed(examples())]
 
     async def scenario() -> tuple[Answers, Answers]:
         first = await runtime.predict_once(ANN, examples(), queries(), DEFAULTS, top=5)

@@ -20,7 +20,7 @@ from service.learner.meta_model import MetaModel, predict
 from service.runtime.batching import Policy
 from service.runtime.caller import Caller
 from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
-from service.runtime.ranking import Ranked
+from service.runtime.ranking import Found, Ranked
 from service.runtime.worker import DeviceWorker, Done
 from tests.learner.tasks import distance
 from tests.runtime.tasks import MODELS, GatedEngine, adapt_task, inputs, probabilities
@@ -247,7 +247,7 @@ class CrampedEngine(GatedEngine):
         super().__init__(CPU)
         self._most, self._error = tasks, error
 
-    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> list[Ranked | UnusableVectorError]:
+    def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> Sequence[Found]:
         found = super().predict(model, tasks)
         if len(tasks) > self._most:
             raise self._error

@@ -13,8 +13,8 @@ router = APIRouter(tags=["predictions"])
 
 
 @router.post("/v1/sessions/{session_id}/predict", openapi_extra=PREDICT)
-async def predict(session_id: str, body: TheBody, caller: TheCaller, runtime: TheRuntime) -> wire.Predictions:
-    """Classify queries with a session's adapted weights, in the order they were sent."""
+async def predict(session_id: str, body: TheBody, caller: TheCaller, runtime: TheRuntime) -> wire.Predictions | wire.Estimates:
+    """Classify queries with a session's adapted weights, or predict their numbers, in the order they were sent."""
     if body.support:
         name = body.support[0].raw.name
         raise InvalidRequestError(
@@ -28,8 +28,8 @@ async def predict(session_id: str, body: TheBody, caller: TheCaller, runtime: Th
 
 
 @router.post("/v1/predict", openapi_extra=ONE_CALL)
-async def predict_once(body: TheBody, caller: TheCaller, runtime: TheRuntime) -> wire.Predictions:
-    """Adapt to a support set, classify queries, and keep nothing."""
+async def predict_once(body: TheBody, caller: TheCaller, runtime: TheRuntime) -> wire.Predictions | wire.Estimates:
+    """Adapt to a support set, classify queries or predict their numbers, and keep nothing."""
     wanted = body.read(wire.OneCallOptions)
     options = AdaptOptions(wanted.model, wanted.steps, wanted.scope)
     return answers.predictions(await runtime.predict_once(caller, body.support, body.queries, options, top=wanted.top_k), None)
