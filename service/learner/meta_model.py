@@ -202,9 +202,11 @@ def begin(model: MetaModel, support: Support) -> Start:
 def adapt(model: MetaModel, support: Support, steps: int) -> Adapted:
     """Take inner steps on one support set; the reference that every faster path must equal."""
     with torch.no_grad():
-        return stepped(begin(model, support), steps)
+        start = begin(model, support)
+    return stepped(start, steps)
 
 
+@torch.no_grad()
 def stepped(start: Start, steps: int) -> Adapted:
     """Take inner steps from a start, as served."""
     trail = list(itertools.islice(inner_loop(start), steps))

@@ -14,7 +14,6 @@ from service.errors import (
     DeviceMemoryError,
     DrainingError,
     QueueFullError,
-    UnusableVectorError,
 )
 from service.learner.meta_model import MetaModel, predict
 from service.runtime.batching import Policy
