@@ -19,7 +19,7 @@ from innerloop.exchange import HEADERS, AnswerT_co, Call, reaching, read_answer
 from innerloop.plans import Plan
 from innerloop.retries import Retries, Tries
 from innerloop.sets import Queries, Support
-from innerloop.wire import ExampleInfo, ModelInfo, Predictions, ServerInfo, SessionInfo
+from innerloop.wire import Estimates, ExampleInfo, ModelInfo, Predictions, ServerInfo, SessionInfo
 
 
 class AsyncClient:
@@ -82,7 +82,12 @@ class AsyncClient:
         scope: str | None = None,
         top_k: int = 3,
     ) -> Predictions:
-        return await self._follow(plans.predict_once(support, queries, model=model, steps=steps, scope=scope, top_k=top_k))
+        return await self._follow(plans.predict_once(support, queries, Predictions, model=model, steps=steps, scope=scope, top_k=top_k))
+
+    async def estimate(
+        self, model: str | None, support: Support, queries: Queries, *, steps: int | None = None, scope: str | None = None
+    ) -> Estimates:
+        return await self._follow(plans.predict_once(support, queries, Estimates, top_k=1, model=model, steps=steps, scope=scope))
 
     async def session(self, session_id: str) -> "AsyncSession":
         return AsyncSession(await self._send(calls.session(session_id)), self)
@@ -179,7 +184,10 @@ class AsyncSession(Adapted):
     client: AsyncClient = field(repr=False)
 
     async def predict(self, queries: Queries, *, top_k: int = 3, revision: int | None = None) -> Predictions:
-        return await self.client._follow(plans.predict(self.id, queries, top_k=top_k, revision=revision))
+        return await self.client._follow(plans.predict(self.id, queries, Predictions, top_k=top_k, revision=revision))
+
+    async def estimate(self, queries: Queries, *, revision: int | None = None) -> Estimates:
+        return await self.client._follow(plans.predict(self.id, queries, Estimates, top_k=1, revision=revision))
 
     async def refresh(self) -> "AsyncSession":
         return await self._as_answered(calls.session(self.id))

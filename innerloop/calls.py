@@ -14,6 +14,7 @@ from innerloop.inputs import Fields
 from innerloop.wire import (
     AdaptedSession,
     Deleted,
+    Estimates,
     ExampleList,
     ModelInfo,
     ModelList,
@@ -24,6 +25,7 @@ from innerloop.wire import (
 )
 
 PageT = TypeVar("PageT", SessionList, ExampleList)
+AnswerT = TypeVar("AnswerT", Predictions, Estimates)
 
 MAX_IDS = 5_000  # they travel in the address, which may have 64 KiB
 
@@ -75,14 +77,14 @@ def remove(session_id: str, ids: Iterable[int], *, expected_revision: int | None
     return _made_once("DELETE", path, headers=_headers(expected_revision=expected_revision))
 
 
-def predict(session_id: str, queries: Sequence[Fields], *, top_k: int, revision: int | None) -> Call[Predictions]:
+def predict(session_id: str, queries: Sequence[Fields], kind: type[AnswerT], *, top_k: int, revision: int | None) -> Call[AnswerT]:
     content = _json(queries=queries, top_k=top_k, revision=revision)
-    return Call("POST", f"{_session_path(session_id)}/predict", read_as(Predictions), content=content, repeatable=True)
+    return Call("POST", f"{_session_path(session_id)}/predict", read_as(kind), content=content, repeatable=True)
 
 
-def predict_once(support: Sequence[Fields], queries: Sequence[Fields], **options: object) -> Call[Predictions]:
+def predict_once(support: Sequence[Fields], queries: Sequence[Fields], kind: type[AnswerT], **options: object) -> Call[AnswerT]:
     content = _json(support=support, queries=queries, **options)
-    return Call("POST", "/v1/predict", read_as(Predictions), content=content, repeatable=True)
+    return Call("POST", "/v1/predict", read_as(kind), content=content, repeatable=True)
 
 
 def export(session_id: str, *, format: Format, revision: int | None) -> Call[bytes]:

@@ -21,7 +21,7 @@ from innerloop.exchange import HEADERS, AnswerT_co, Call, reaching, read_answer
 from innerloop.plans import Plan
 from innerloop.retries import Retries, Tries
 from innerloop.sets import Queries, Support
-from innerloop.wire import ExampleInfo, ModelInfo, Predictions, ServerInfo, SessionInfo
+from innerloop.wire import Estimates, ExampleInfo, ModelInfo, Predictions, ServerInfo, SessionInfo
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT = 60.0  # seconds: a first request may wait for a busy device
@@ -110,7 +110,17 @@ class Client:
         >>> client.predict("vectors", {"low": [[0, 0, 0]], "high": [[9, 9, 9]]}, [[8, 9, 9], [1, 0, 0]]).predictions[0].label
         'high'
         """
-        return self._follow(plans.predict_once(support, queries, model=model, steps=steps, scope=scope, top_k=top_k))
+        return self._follow(plans.predict_once(support, queries, Predictions, model=model, steps=steps, scope=scope, top_k=top_k))
+
+    def estimate(
+        self, model: str | None, support: Support, queries: Queries, *, steps: int | None = None, scope: str | None = None
+    ) -> Estimates:
+        """Adapts and predicts numbers in one call; the server keeps nothing.
+
+        >>> client.estimate("sinusoid", ([[-2.0], [0.0], [2.0]], [-0.9, 0.0, 0.9]), [[1.0]], steps=10).model.partition("@")[0]
+        'sinusoid'
+        """
+        return self._follow(plans.predict_once(support, queries, Estimates, top_k=1, model=model, steps=steps, scope=scope))
 
     def session(self, session_id: str) -> "Session":
         """The session of that id, as it is now.
@@ -172,7 +182,7 @@ class Client:
         """Every meta-model of the server's store, the refused ones too.
 
         >>> [model.name for model in client.models() if model.status == "serving"]
-        ['omniglot', 'vectors']
+        ['omniglot', 'sinusoid', 'vectors']
         """
         return self._send(calls.models()).models
 
@@ -264,7 +274,16 @@ class Session(Adapted):
         >>> len(session.predict("examples/characters/queries").predictions)
         15
         """
-        return self.client._follow(plans.predict(self.id, queries, top_k=top_k, revision=revision))
+        return self.client._follow(plans.predict(self.id, queries, Predictions, top_k=top_k, revision=revision))
+
+    def estimate(self, queries: Queries, *, revision: int | None = None) -> Estimates:
+        """The numbers predicted for each query, in order, when the meta-model predicts numbers; queries are as for `predict`.
+
+        >>> wave = client.adapt("sinusoid", ([[-2.0], [0.0], [2.0]], [-0.9, 0.0, 0.9]))
+        >>> len(wave.estimate([[1.0], [-1.0]]).predictions[0].target)
+        1
+        """
+        return self.client._follow(plans.predict(self.id, queries, Estimates, top_k=1, revision=revision))
 
     def refresh(self) -> "Session":
         """The session as it is now.

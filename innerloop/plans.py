@@ -13,12 +13,13 @@ from itertools import chain
 from typing import Any, TypeAlias, TypeVar
 
 from innerloop import calls, sets
+from innerloop.calls import AnswerT
 from innerloop.errors import ApiError, InnerloopError, UnusableInputError
 from innerloop.exchange import Call
 from innerloop.inputs import Fields
 from innerloop.parts import SMALL, bytes_of, parts, room_for
 from innerloop.sets import Queries, Support
-from innerloop.wire import AdaptedSession, Milliseconds, Predictions, ServerInfo
+from innerloop.wire import AdaptedSession, Milliseconds, ServerInfo
 
 T = TypeVar("T")
 Plan: TypeAlias = Generator[Call[Any], Any, T]
@@ -82,23 +83,23 @@ def add(
     return _whole(made, cut.order)
 
 
-def predict(session_id: str, queries: Queries, *, top_k: int, revision: int | None) -> Plan[Predictions]:
-    """All predictions, from one revision."""
+def predict(session_id: str, queries: Queries, kind: type[AnswerT], *, top_k: int, revision: int | None) -> Plan[AnswerT]:
+    """All predictions, from one revision: classes (`Predictions`) or numbers (`Estimates`)."""
     cut = yield from _cut_queries(queries)
-    return (yield from _asked(session_id, cut, top_k=top_k, revision=revision))
+    return (yield from _asked(session_id, cut, kind, top_k=top_k, revision=revision))
 
 
-def predict_once(support: Support, queries: Queries, *, top_k: int, **options: object) -> Plan[Predictions]:
+def predict_once(support: Support, queries: Queries, kind: type[AnswerT], *, top_k: int, **options: object) -> Plan[AnswerT]:
     """Predictions, and nothing kept: one call when it is little, else by a session that ends with it."""
     examples = yield from _cut_support(support, may_grow=True)
     asked = yield from _cut_queries(queries)
     if examples.small and asked.small:
-        once: Predictions = yield calls.predict_once(next(examples.parts), next(asked.parts), top_k=top_k, **options)
+        once: AnswerT = yield calls.predict_once(next(examples.parts), next(asked.parts), kind, top_k=top_k, **options)
         return once
     made: list[AdaptedSession] = []
     try:
         yield from _in_turn(examples, lambda _, part: _create_or_add(made, part, options), made)
-        answer = yield from _asked(made[0].session, asked, top_k=top_k, revision=None)
+        answer = yield from _asked(made[0].session, asked, kind, top_k=top_k, revision=None)
     finally:
         if made:
             with suppress(InnerloopError):  # it expires by itself
@@ -121,12 +122,12 @@ def _in_turn(cut: _Cut, call: Callable[[int, list[Fields]], Call[AdaptedSession]
         sent += len(part)
 
 
-def _asked(session_id: str, cut: _Cut, *, top_k: int, revision: int | None) -> Plan[Predictions]:
-    answers: list[Predictions] = []
+def _asked(session_id: str, cut: _Cut, kind: type[AnswerT], *, top_k: int, revision: int | None) -> Plan[AnswerT]:
+    answers: list[AnswerT] = []
     sent = 0
     for part in cut.parts:
         with _renumbered("queries", range(sent, sent + len(part))):
-            answers.append((yield calls.predict(session_id, part, top_k=top_k, revision=revision)))
+            answers.append((yield calls.predict(session_id, part, kind, top_k=top_k, revision=revision)))
         sent += len(part)
         revision = answers[0].revision
     return _joined(answers)
@@ -141,7 +142,7 @@ def _cut_support(support: Support, *, may_grow: bool) -> Plan[_Cut]:
     most = info.limits.examples
     if len(items) > most:
         raise UnusableInputError(f"expected at most {most:,} examples, which is what the server takes, got {len(items):,}; send fewer")
-    order = _two_classes_first([item.label for item in items])
+    order = _two_classes_first([item.answer for item in items])
     ready = dict(enumerate(head))
     found = parts((ready.pop(n) if n in ready else items[n].fields() for n in order), room_for(info.limits, items=most))
     first = next(found)
@@ -175,8 +176,8 @@ def _beginning(items: Iterable[Fields]) -> tuple[list[Fields], bool]:
     return head, True
 
 
-def _two_classes_first(labels: Sequence[str | None]) -> Sequence[int]:
-    """The examples' places in an order that begins with two classes: no session can be made of one."""
+def _two_classes_first(labels: Sequence[object]) -> Sequence[int]:
+    """The examples' places in an order that begins with two classes: no session can be made of one; a regression has none."""
     other = next((n for n, label in enumerate(labels) if label != labels[0]), 0)
     return sorted(range(len(labels)), key=lambda n: n not in (0, other))
 
@@ -192,7 +193,7 @@ def _whole(made: Sequence[AdaptedSession], order: Sequence[int]) -> AdaptedSessi
     return made[-1].model_copy(update={"added": in_order, "milliseconds": _sum([answer.milliseconds for answer in made])})
 
 
-def _joined(answers: Sequence[Predictions]) -> Predictions:
+def _joined(answers: Sequence[AnswerT]) -> AnswerT:
     update = {
         "predictions": tuple(one for answer in answers for one in answer.predictions),
         "milliseconds": _sum([answer.milliseconds for answer in answers]),

@@ -6,6 +6,7 @@ A pandas DataFrame is known by its methods; pandas is not imported.
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
@@ -13,7 +14,7 @@ from innerloop.class_folders import archive, folder, images, packed_images
 from innerloop.errors import UnusableInputError
 from innerloop.inputs import Fields, Input, to_wire
 
-LABEL_COLUMN = "label"
+LABEL_COLUMN, TARGET_COLUMN = "label", "target"
 
 
 @runtime_checkable
@@ -29,7 +30,8 @@ class Frame(Protocol):
 PathLike: TypeAlias = str | os.PathLike[str]
 Inputs: TypeAlias = Iterable[Input] | Frame
 Queries: TypeAlias = Inputs | PathLike
-Support: TypeAlias = Mapping[str, Inputs] | tuple[Inputs, Iterable[str]] | Frame | PathLike
+Answers: TypeAlias = Iterable[str] | Iterable[float] | Iterable[Sequence[float]]
+Support: TypeAlias = Mapping[str, Inputs] | tuple[Inputs, Answers] | Frame | PathLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,12 @@ class Item:
 
     Attributes:
         where: its place, for errors.
+        answer: of an example: its label, or the numbers that a regression should predict.
     """
 
     where: str
     value: Input
-    label: str | None = None
+    answer: str | tuple[float, ...] | None = None
 
     def fields(self) -> Fields:
         """The input as a wire query or example.
@@ -54,17 +57,19 @@ class Item:
             sent = to_wire(self.value)
         except UnusableInputError as error:
             raise UnusableInputError(f"{self.where}: {error}") from error
-        return sent if self.label is None else {**sent, "label": self.label}
+        if self.answer is None:
+            return sent
+        return {**sent, "label": self.answer} if isinstance(self.answer, str) else {**sent, "target": self.answer}
 
 
 def examples(support: Support) -> list[Item]:
     """The examples of a support set, in the order given; class by class where it is ordered by classes.
 
-    A mapping is label → inputs, a pair is inputs and their labels, a DataFrame has a column `label`, a path leads to class folders or
-    to a zip of them.
+    A mapping is label → inputs, a pair is inputs and their labels, or the numbers of a regression, a DataFrame has a column `label` or
+    `target`, a path leads to class folders or to a zip of them.
 
     Raises:
-        UnusableInputError: nothing of this kind, a class without examples, labels that are no text or of another number.
+        UnusableInputError: nothing of this kind, a class without examples, labels that are neither text nor numbers, or not as many.
     """
     if isinstance(support, (str, os.PathLike)):
         return _by_class(_class_folders(Path(support)))
@@ -103,7 +108,7 @@ def several(values: Any, where: str) -> Iterable[Any]:
     return values
 
 
-def _is_pair(support: object) -> TypeGuard[tuple[Inputs, Iterable[str]]]:
+def _is_pair(support: object) -> TypeGuard[tuple[Inputs, Answers]]:
     return isinstance(support, tuple) and len(support) == 2
 
 
@@ -119,22 +124,33 @@ def _of_class(label: str, inputs: Inputs) -> list[Item]:
     return found
 
 
-def _paired(inputs: Sequence[Input], labels: Sequence[str]) -> list[Item]:
-    if len(inputs) != len(labels):
-        raise UnusableInputError(f"expected a label for each of {len(inputs):,} inputs, got {len(labels):,} labels")
+def _paired(inputs: Sequence[Input], answers: Sequence[Any]) -> list[Item]:
+    if len(inputs) != len(answers):
+        raise UnusableInputError(f"expected a label for each of {len(inputs):,} inputs, got {len(answers):,} labels")
     return [
-        Item(f"support[{n}]", value, _text(label, f"support[{n}]")) for n, (value, label) in enumerate(zip(inputs, labels, strict=True))
+        Item(f"support[{n}]", value, _answer(known, f"support[{n}]")) for n, (value, known) in enumerate(zip(inputs, answers, strict=True))
     ]
+
+
+def _answer(known: Any, where: str) -> str | tuple[float, ...]:
+    """A label as it is, a number or a list of numbers as a tuple of them."""
+    numbers = known if isinstance(known, Iterable) and not isinstance(known, (str, bytes)) else [known]
+    if isinstance(known, str):
+        return str(known)
+    if not all(isinstance(number, Real) and not isinstance(number, bool) for number in numbers):
+        raise UnusableInputError(f"{where}: expected a label of text, or numbers to predict, got {known!r}; str() makes it a label")
+    return tuple(float(number) for number in numbers)
 
 
 def _from_frame(frame: Frame) -> list[Item]:
     columns = list(frame.columns)
-    if columns.count(LABEL_COLUMN) != 1:
+    known = [place for place, name in enumerate(columns) if name in (LABEL_COLUMN, TARGET_COLUMN)]
+    if len(known) != 1:
         raise UnusableInputError(
-            f"expected one column {LABEL_COLUMN!r} in the support set, got the columns {columns}; "
+            f"expected one column {LABEL_COLUMN!r} in the support set, or {TARGET_COLUMN!r} of numbers, got the columns {columns}; "
             "rename yours, or give the pair (table without it, labels)"
         )
-    place = columns.index(LABEL_COLUMN)
+    (place,) = known
     rows = list(frame.itertuples(index=False, name=None))
     return _paired([row[:place] + row[place + 1 :] for row in rows], [row[place] for row in rows])
 

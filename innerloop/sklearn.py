@@ -13,7 +13,7 @@ from typing import Any, Self
 try:
     import numpy as np
     from numpy.typing import NDArray
-    from sklearn.base import BaseEstimator, ClassifierMixin
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ModuleNotFoundError as error:
@@ -72,7 +72,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
             raise ValueError(f"expected at least two classes to tell apart, got the one class {self.classes_[0]!r}")
         names = [self._name(row) for row in range(len(self.classes_))]
         with Client(self.url) as client:
-            model = self.model or _taking_vectors(client.models(), X.shape[1])
+            model = self.model or _taking_vectors(client.models(), X.shape[1], regression=False)
             support = (X, [names[row] for row in rows])
             session = client.adapt(model, support, steps=self.steps, scope=self.scope, ttl_seconds=self.ttl_seconds)
         self.session_id_ = session.id
@@ -101,18 +101,71 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
         return f"{row} {self.classes_[row]}"[:LABEL_LENGTH].strip()
 
 
-def _taking_vectors(models: tuple[ModelInfo, ...], length: int) -> str:
-    """The newest meta-model for vectors of that length.
+class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
+    """Predicts numbers of vectors with a meta-model that the server adapts to the training data; see `FewShotClassifier` for the rest.
+
+    >>> wave = FewShotRegressor("sinusoid").fit([[-2.0], [0.0], [2.0]], [-0.9, 0.0, 0.9])
+    >>> wave.predict([[1.0], [-1.0]]).shape
+    (2,)
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        steps: int | None = None,
+        scope: str | None = None,
+        url: str = DEFAULT_URL,
+        ttl_seconds: float | None = None,
+    ) -> None:
+        self.model = model
+        self.steps = steps
+        self.scope = scope
+        self.url = url
+        self.ttl_seconds = ttl_seconds
+
+    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803 - scikit-learn's names
+        """The regressor itself, adapted to vectors `X` [n, features] and numbers `y` [n], or [n, outputs].
+
+        Raises:
+            ValueError: the data are not numbers.
+        """
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)  # noqa: N806
+        self.n_outputs_ = y.shape[1] if y.ndim == 2 else 1
+        self._flat = y.ndim == 1
+        with Client(self.url) as client:
+            model = self.model or _taking_vectors(client.models(), X.shape[1], regression=True)
+            session = client.adapt(model, (X, y.astype(np.float64)), steps=self.steps, scope=self.scope, ttl_seconds=self.ttl_seconds)
+        self.session_id_ = session.id
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.float64]:  # noqa: N803
+        """The numbers of each vector, [n] or [n, outputs] as `y` was."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)  # noqa: N806
+        with Client(self.url) as client:
+            found = np.array([one.target for one in client.session(self.session_id_).estimate(X).predictions])
+        return found[:, 0] if self._flat else found
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _taking_vectors(models: tuple[ModelInfo, ...], length: int, *, regression: bool) -> str:
+    """The newest meta-model for vectors of that length, which tells classes apart or predicts numbers.
 
     Raises:
         UnusableInputError: there is none.
     """
-    found = [model for model in models if model.status == "serving" and _takes(model, length)]
+    found = [model for model in models if model.status == "serving" and _takes(model, length, regression=regression)]
     if not found:
         raise UnusableInputError(f"expected the server to have a meta-model for vectors of {length} numbers, found none; name the model")
     return f"{found[-1].name}@{found[-1].version}"
 
 
-def _takes(model: ModelInfo, length: int) -> bool:
+def _takes(model: ModelInfo, length: int, *, regression: bool) -> bool:
     takes = model.input or {}
-    return takes.get("kind") == "vector" and takes.get("length") in (length, None)
+    predicts_numbers = (model.recipe or {}).get("head") == "output"
+    return takes.get("kind") == "vector" and takes.get("length") in (length, None) and predicts_numbers == regression

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from innerloop import AsyncClient, Client
-from innerloop.sklearn import FewShotClassifier
+from innerloop.sklearn import FewShotClassifier, FewShotRegressor
 from service.learner.encoders.mlp import Mlp
 from tests.e2e.server import ROOT, running
 from tests.tiny import tiny_model, write_tiny
@@ -30,6 +30,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with the shipped meta-model and an untrained one of vectors."""
     store = tmp_path_factory.mktemp("store")
     shutil.copytree(ROOT / "model_store" / "omniglot", store / "omniglot")
+    shutil.copytree(ROOT / "model_store" / "sinusoid", store / "sinusoid")
     write_tiny(store, "vectors", tiny_model(Mlp(inputs=3)))
     with running(tmp_path_factory.mktemp("server"), store) as server:
         yield server.url
@@ -40,8 +41,8 @@ def at_home(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server at the default address, and the repository's root underfoot."""
     for kind in (Client, AsyncClient):
         monkeypatch.setattr(kind.__init__, "__defaults__", (url,))
-    defaults = {**(FewShotClassifier.__init__.__kwdefaults__ or {}), "url": url}
-    monkeypatch.setattr(FewShotClassifier.__init__, "__kwdefaults__", defaults)
+    for estimator in (FewShotClassifier, FewShotRegressor):
+        monkeypatch.setattr(estimator.__init__, "__kwdefaults__", {**(estimator.__init__.__kwdefaults__ or {}), "url": url})
     monkeypatch.chdir(ROOT)
 
 

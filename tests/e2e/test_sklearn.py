@@ -10,8 +10,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from innerloop import Client, ServerUnreachableError, SessionGoneError, UnusableInputError
-from innerloop.sklearn import FewShotClassifier
+from innerloop.sklearn import FewShotClassifier, FewShotRegressor
 from service.learner.encoders.mlp import Mlp
+from service.learner.recipe import Recipe
 from tests.e2e.server import running
 from tests.tiny import tiny_model, write_tiny
 
@@ -20,14 +21,20 @@ LEFT_OUT = {
     "check_methods_subset_invariance": "asks for 1e-7; float32 probabilities agree to 1e-5, which a test below holds",
     "check_array_api_input": "is about arrays on devices, and skips itself unless SCIPY_ARRAY_API is set",
 }
+REGRESSOR_LEFT_OUT = {
+    **LEFT_OUT,
+    "check_regressors_train": "asks how well it fits noise, which untrained meta-models do not",
+    "check_regressor_multioutput": "fits five numbers at once, and a meta-model predicts as many as it was trained for",
+}
+NUMBERS = Recipe(scope="head", head="output", way=1, step_size=1e-3, steps_default=1, steps_max=5)
 POINTS = np.array([[9.0, 0, 0], [8, 1, 0], [0, 9, 1], [1, 8, 0], [0, 0, 9], [1, 0, 7]])
 FLOWERS = np.array(["iris", "iris", "rose", "rose", "aster", "aster"])
 
-Check = Callable[[FewShotClassifier], None]
+Check = Callable[[FewShotClassifier | FewShotRegressor], None]
 
 
-def checks() -> dict[str, Check]:
-    found = [check for _, check in estimator_checks_generator(FewShotClassifier())]
+def checks(estimator: FewShotClassifier | FewShotRegressor) -> dict[str, Check]:
+    found = [check for _, check in estimator_checks_generator(estimator)]
     return {f"{n} {name(check)}": check for n, check in enumerate(found)}
 
 
@@ -35,7 +42,7 @@ def name(check: Any) -> str:
     return str(getattr(check, "func", check).__name__)
 
 
-CHECKS = checks()
+CHECKS, REGRESSOR_CHECKS = checks(FewShotClassifier()), checks(FewShotRegressor())
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +50,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     store = tmp_path_factory.mktemp("store")
     for length in LENGTHS:
         write_tiny(store, f"vectors-{length}", tiny_model(Mlp(inputs=length)))
+        write_tiny(store, f"numbers-{length}", tiny_model(Mlp(inputs=length), NUMBERS))
     with running(tmp_path_factory.mktemp("server"), store, store="memory") as server:
         yield server.url
 
@@ -52,9 +60,27 @@ def test_the_classifier_passes_scikit_learns_check(check: Check, url: str) -> No
     check(FewShotClassifier(url=url))
 
 
+@pytest.mark.parametrize(
+    "check", [pytest.param(one, id=key) for key, one in REGRESSOR_CHECKS.items() if name(one) not in REGRESSOR_LEFT_OUT]
+)
+def test_the_regressor_passes_scikit_learns_check(check: Check, url: str) -> None:
+    check(FewShotRegressor(url=url))
+
+
+def test_a_regressor_gives_numbers_as_it_was_given_them(url: str) -> None:
+    flat = FewShotRegressor(url=url).fit(POINTS, np.arange(6.0))
+    assert flat.predict(POINTS[:2]).shape == (2,)
+    assert FewShotRegressor(url=url).fit(POINTS, np.arange(6.0)[:, None]).predict(POINTS[:2]).shape == (2, 1)
+    with Client(url) as client:
+        expected = [one.target[0] for one in client.session(flat.session_id_).estimate(POINTS[:2]).predictions]
+    assert flat.predict(POINTS[:2]) == pytest.approx(expected)
+
+
 def test_no_other_check_is_left_out() -> None:
     assert set(LEFT_OUT) < {name(check) for check in CHECKS.values()}
+    assert set(REGRESSOR_LEFT_OUT) < {name(check) for check in REGRESSOR_CHECKS.values()}
     assert len(CHECKS) - len(LEFT_OUT) > 50
+    assert len(REGRESSOR_CHECKS) - len(REGRESSOR_LEFT_OUT) > 40
 
 
 def test_a_vector_has_the_same_probabilities_alone_and_among_others(url: str) -> None:

@@ -7,7 +7,7 @@ from innerloop import calls
 from innerloop.errors import UnusableInputError
 from innerloop.exchange import Call
 from innerloop.inputs import Fields
-from innerloop.wire import CreateSession, GrowSession, OneCallRequest, PredictRequest
+from innerloop.wire import CreateSession, GrowSession, OneCallRequest, Predictions, PredictRequest
 
 ONE: list[Fields] = [{"image": "MQ==", "label": "a"}]
 SUPPORT: list[Fields] = [*ONE, {"image": "Mg==", "label": "b"}]
@@ -28,18 +28,18 @@ def test_a_fork_may_bring_no_examples_of_its_own() -> None:
 
 
 def test_predict_is_a_valid_request() -> None:
-    call = calls.predict("ses_1", [{"image": "MQ=="}, {"vector": [0.5]}], top_k=2, revision=3)
+    call = calls.predict("ses_1", [{"image": "MQ=="}, {"vector": [0.5]}], Predictions, top_k=2, revision=3)
     body = PredictRequest.model_validate_json(call.content or b"")
     assert (call.path, [one.image for one in body.queries]) == ("/v1/sessions/ses_1/predict", [b"1", None])
     assert (body.top_k, body.revision) == (2, 3)
 
 
 def test_the_newest_revision_is_asked_by_naming_none() -> None:
-    assert b"revision" not in (calls.predict("ses_1", [{"image": "MQ=="}], top_k=2, revision=None).content or b"")
+    assert b"revision" not in (calls.predict("ses_1", [{"image": "MQ=="}], Predictions, top_k=2, revision=None).content or b"")
 
 
 def test_one_call_predict_is_a_valid_request() -> None:
-    call = calls.predict_once(ONE, [{"image": "Mg=="}], model=None, steps=3, top_k=2)
+    call = calls.predict_once(ONE, [{"image": "Mg=="}], Predictions, model=None, steps=3, top_k=2)
     body = OneCallRequest.model_validate_json(call.content or b"")
     assert (body.support[0].image, body.queries[0].image, body.model, body.steps, body.top_k) == (b"1", b"2", None, 3, 2)
 

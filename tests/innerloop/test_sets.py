@@ -44,6 +44,18 @@ def test_a_data_frame_has_its_labels_in_a_column() -> None:
     assert support_fields(TABLE) == [{"vector": [1.5, 3.0], "label": "a"}, {"vector": [2.5, 4.0], "label": "b"}]
 
 
+@pytest.mark.parametrize("targets", [[0.5, 2], np.array([0.5, 2.0]), np.array([[0.5], [2.0]]), pd.Series([0.5, 2.0])])
+def test_numbers_in_place_of_labels_are_targets(targets: Any) -> None:
+    expected = [{"vector": [1.5, 3.0], "target": (0.5,)}, {"vector": [2.5, 4.0], "target": (2.0,)}]
+    assert support_fields((TABLE[["long", "wide"]], targets)) == expected
+    assert [Example.model_validate(one).target for one in expected] == [(0.5,), (2.0,)]
+
+
+def test_a_data_frame_may_have_its_targets_in_a_column() -> None:
+    frame = TABLE[["long", "wide"]].assign(target=[0.5, 2.0])
+    assert support_fields(frame) == support_fields((TABLE[["long", "wide"]], [0.5, 2.0]))
+
+
 @pytest.mark.parametrize("labels", [["a", "b"], np.array(["a", "b"]), TABLE["label"]])
 def test_inputs_and_labels_may_come_as_a_pair(labels: Any) -> None:
     assert support_fields((TABLE[["long", "wide"]], labels)) == support_fields(TABLE)
@@ -98,9 +110,10 @@ def test_one_input_in_place_of_a_list_is_refused(single: Any) -> None:
     [
         (7, "expected a support set as a mapping"),
         (([[1.0], [2.0]], ["a"]), "a label for each of 2 inputs, got 1"),
-        (([[1.0]], [3]), r"support\[0\]: expected a label of text, got 3"),
+        (([[1.0]], [None]), r"support\[0\]: expected a label of text, or numbers to predict, got None"),
+        (([[1.0]], [True]), r"support\[0\]: expected a label of text, or numbers to predict, got True"),
         ({3: [[1.0]]}, r"support\[3\]: expected a label of text, got 3"),
-        (TABLE.rename(columns={"label": "kind"}), "expected one column 'label'.*'kind'"),
+        (TABLE.rename(columns={"label": "kind"}), "expected one column 'label' in the support set, or 'target' of numbers.*'kind'"),
         (TABLE.assign(wide=["x", "y"]), r"support\[0\]: .*got 'x' at \[1\]"),
         (Path("nowhere"), "expected a folder of class folders at nowhere"),
     ],
