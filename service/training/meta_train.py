@@ -256,10 +256,10 @@ def _optimiser(params: Params, options: Optimiser) -> torch.optim.Optimizer:
     """Decay weights, but not biases, norms, scales and step sizes."""
     groups = [[value for value in params.values() if value.dim() > 1], [value for value in params.values() if value.dim() <= 1]]
     decays = (options.weight_decay, 0.0)
-    kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[options.kind]
-    return kind(
-        [{"params": group, "weight_decay": decay} for group, decay in zip(groups, decays, strict=True) if group], lr=options.learning_rate
-    )
+    tables = [{"params": group, "weight_decay": decay} for group, decay in zip(groups, decays, strict=True) if group]
+    if options.kind == "sgd":
+        return torch.optim.SGD(tables, lr=options.learning_rate)
+    return torch.optim.AdamW(tables, lr=options.learning_rate)
 
 
 def _learning_rate(step: int, options: TrainOptions) -> float:

@@ -125,6 +125,6 @@ def _meeting() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise LostProcessError(
-            f"expected every process of the run to answer, but one has ended or is stuck ({str(error).splitlines()[0]});"
+            "expected every process of the run to answer, but one has ended or is stuck;"
             " see what it said, then go on from the last checkpoint with --resume"
         ) from error

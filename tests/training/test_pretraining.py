@@ -19,8 +19,8 @@ from service.training.options import TrainOptions
 from service.training.pretraining import (
     by_nearest_means,
     classification_gradient,
-    draw_batch,
     classifier_logits,
+    draw_batch,
     initial_classifier,
     without_classifier,
 )
