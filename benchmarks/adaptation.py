@@ -7,10 +7,8 @@ Writes benchmarks/results/adaptation-<name>-<version>-<device>.json and prints M
 """
 
 import json
-import os
-import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +23,7 @@ from benchmarks.encoder_rate import CHUNKS, encoder_rate
 from benchmarks.encoder_rate import lines as encoder_lines
 from benchmarks.peers.libraries import Library, installed
 from benchmarks.stopwatch import Clock, Entrant, medians
-from benchmarks.subject import SEED, Subject, find_subject, named, processor
+from benchmarks.subject import SEED, Subject, find_subject, machine, named
 from service.learner.encoders.conv4 import Conv4
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, sample_episode
 from service.learner.meta_model import MetaModel, as_served, initial_params
@@ -132,20 +130,6 @@ def _rows(cell: str, waiting: int, spent: dict[str, list[float]], gaps: dict[str
             "gap_to_reference": float(f"{gaps[name]:.1e}"),
             "rounds_ms": [round(value, 4) for value in rounds],
         }
-
-
-def machine(clock: Clock) -> dict[str, Any]:
-    """Say what a result was measured on."""
-    cuda = clock.device.type == "cuda"
-    return {
-        "device": str(clock.device),
-        "device_name": torch.cuda.get_device_name(clock.device) if cuda else processor(),
-        "cpu_count": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "clock": {name: value for name, value in asdict(clock).items() if name != "device"},
-    }
 
 
 def measure(bench: Bench, subject: Subject, shapes: Sequence[EpisodeShape], waiting: Sequence[int]) -> dict[str, Any]:

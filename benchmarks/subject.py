@@ -1,13 +1,15 @@
 """What benchmarks of accuracy judge: a stored meta-model of Omniglot's drawings, in cells that everybody reports."""
 
+import os
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import typer
 
+from benchmarks.stopwatch import Clock
 from service.inputs.preprocessing import Preprocessing
 from service.learner.episodes import EpisodeShape
 from service.registry.read import Stored, find
@@ -59,6 +61,20 @@ def processor() -> str:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
     return names[0] if names else platform.processor()
+
+
+def machine(clock: Clock) -> dict[str, Any]:
+    """Say what a result was measured on."""
+    cuda = clock.device.type == "cuda"
+    return {
+        "device": str(clock.device),
+        "device_name": torch.cuda.get_device_name(clock.device) if cuda else processor(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "clock": {name: value for name, value in asdict(clock).items() if name != "device"},
+    }
 
 
 def find_subject(model_store: Path, reference: str) -> Subject:

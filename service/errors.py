@@ -49,7 +49,8 @@ ServiceError
 └── TrainingError                 the offline half
     ├── BadConfigError            unknown key, impossible combination
     ├── BadDataError              missing, corrupt or too few images
-    └── BadCheckpointError        cannot be resumed from
+    ├── BadCheckpointError        cannot be resumed from
+    └── LostProcessError          another process of the run has ended or is stuck
 """
 
 from typing import ClassVar
@@ -359,3 +360,9 @@ class BadCheckpointError(TrainingError):
     """The checkpoint cannot be resumed from."""
 
     code = "bad_checkpoint"
+
+
+class LostProcessError(TrainingError):
+    """Another process of the run has ended, or does not answer."""
+
+    code = "lost_process"

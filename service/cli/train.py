@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +15,10 @@ from service.errors import BadConfigError
 from service.learner.episodes import ClassInputs
 from service.registry.read import read_manifest
 from service.training.checkpoint import FILENAME
-from service.training.meta_train import meta_train
-from service.training.options import read_options
+from service.training.meta_train import Trained, meta_train
+from service.training.options import TrainOptions, read_options
 from service.training.own_images import Wishes, plan, warnings, write_plan
+from service.training.processes import DeviceKind, joined
 from service.training.publish import publish
 from service.training.report import ProgressReport
 from service.training.sources.load import load_tasks
@@ -40,22 +42,36 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Folder for checkpoints and curves; runs/<name> when absent.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the run folder.")] = False,
     track: Annotated[Tracking, typer.Option(help="Where curves and sample episodes go.")] = "tensorboard",
+    device: Annotated[DeviceKind, typer.Option(help="Where gradients are computed; judging stays on the CPU.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for programs; what happens goes to stderr.")] = False,
     download: Annotated[bool, typer.Option("--download", help="Fetch a missing data set into --data-root.")] = False,
 ) -> None:
-    """Meta-train by CONFIG, or on your own --images. Ctrl-C leaves a checkpoint that --resume continues from."""
-    console = Console(stderr=as_json)
-    config, run = _chosen(config, images, Wishes(name=name, size=size, colour=colour, steps=steps), run=run, console=console)
-    options = read_options(config)
-    run = run or Path("runs") / options.name
-    console.print(f"loading {options.data.source}")
-    data = load_tasks(options, data_root=data_root, download=download)
-    console.print(", ".join(_counted(part, tasks) for part, tasks in data.items()))
-    with ProgressReport(tracker(track, run, options), meta_steps=options.steps, console=console) as reporter:
-        trained = meta_train(options, data, run, reporter=reporter, resume=resume, should_stop=interrupted())
+    """Meta-train by CONFIG, or on your own --images. Ctrl-C leaves a checkpoint that --resume continues from.
+
+    torchrun --nproc-per-node 2 --no-python innerloop train CONFIG shares the work among processes; the first one speaks and writes.
+    """
+    wishes = Wishes(name=name, size=size, colour=colour, steps=steps)
+    with joined(os.environ, device) as processes:
+        console = Console(stderr=as_json, quiet=not processes.leads)
+        config, run = processes.told(lambda: _chosen(config, images, wishes, run=run, console=console))
+        options = read_options(config)
+        run = run or Path("runs") / options.name
+        console.print(f"loading {options.data.source}")
+        data = load_tasks(options, data_root=data_root, download=download)
+        console.print(", ".join(_counted(part, tasks) for part, tasks in data.items()))
+        tracks = tracker(track if processes.leads else "none", run, options)
+        with ProgressReport(tracks, meta_steps=options.steps, console=console) as reporter:
+            trained = meta_train(options, data, run, reporter=reporter, resume=resume, should_stop=interrupted(), processes=processes)
     if trained is None or not trained.finished:
         console.print(f"stopped; {run / FILENAME} continues with --resume")
         raise typer.Exit(130)
+    if processes.leads:
+        _publish(options, trained, data, model_store, console=console, as_json=as_json)
+
+
+def _publish(
+    options: TrainOptions, trained: Trained, data: Mapping[str, Tasks], model_store: Path, *, console: Console, as_json: bool
+) -> None:
     console.print("judging on the test classes")
     folder = publish(options, trained, data, model_store)
     console.print((folder / "CARD.md").read_text(encoding="utf-8"), markup=False, highlight=False)

@@ -32,7 +32,7 @@ class Checkpoint:
     Attributes:
         params: the weights being trained.
         average: their exponential moving average, which is what is validated and shipped.
-        optimiser: AdamW's state.
+        optimiser: the optimiser's state.
         best: the best validated average, None before the first validation.
         stale: validations since then, for early stopping.
         seconds: time spent so far.
@@ -69,7 +69,7 @@ def load_checkpoint(run: Path, options: TrainOptions) -> Checkpoint:
     """
     path = run / FILENAME
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         config, made_with, best = state.pop("config"), state.pop("torch"), state.pop("best")
         checkpoint = Checkpoint(**state, best=None if best is None else Best(**best))
     except FileNotFoundError:

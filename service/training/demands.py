@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from service.errors import BadDataError
+from service.errors import BadConfigError, BadDataError
 from service.learner.episodes import ClassInputs
 from service.training.options import TrainOptions
+from service.training.processes import Processes
 from service.training.tasks import Tasks
 
 
@@ -31,6 +32,25 @@ def require_enough(options: TrainOptions, data: Mapping[str, Tasks]) -> None:
         classes = data[demand.part]
         if isinstance(classes, ClassInputs):  # tasks of no classes are never short of any
             _check(demand, classes)
+
+
+def require_work_for_all(options: TrainOptions, processes: Processes) -> None:
+    """Hold the processes against what there is to share at every step.
+
+    Raises:
+        BadConfigError: a process would have no episode of its own, or less than two images of a batch, which have no moments.
+    """
+    for number, stage in enumerate(options.stages, start=1):
+        if stage.episodes < processes.count:
+            raise BadConfigError(
+                f"[[stages]] {number} has too few episodes a meta-step for {processes.count} processes, got {stage.episodes};"
+                f" set episodes = {processes.count} or a multiple, or start fewer processes"
+            )
+    if options.pretraining.steps and options.pretraining.batch < 2 * processes.count:
+        raise BadConfigError(
+            f"[pretraining] needs a batch of at least {2 * processes.count} images for {processes.count} processes,"
+            f" got {options.pretraining.batch}; raise batch, or start fewer processes"
+        )
 
 
 def _demands(options: TrainOptions) -> Iterator[_Demand]:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -16,20 +16,33 @@ from service.learner.encoders.torchvision_network import TorchvisionNetwork
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, sample_episode
 from service.learner.meta_model import Encode, MetaModel, initial_params
 from service.learner.outer_rules import Learner, Outcome
-from service.learner.parameters import Params, channels_last, detached, trainable
+from service.learner.parameters import Params, channels_last, detached, moved_to, trainable
 from service.learner.statistics import episode_statistics, measure
 from service.training.augmentation import augment, unchanged
 from service.training.checkpoint import Best, Checkpoint, load_checkpoint, save_checkpoint
-from service.training.demands import require_enough
+from service.training.demands import require_enough, require_work_for_all
 from service.training.evaluate import Judged
 from service.training.options import Optimiser, TrainOptions
-from service.training.pretraining import by_nearest_means, classification_gradient, initial_classifier, without_classifier
+from service.training.pretraining import (
+    Batch,
+    by_nearest_means,
+    classification_gradient,
+    draw_batch,
+    initial_classifier,
+    without_classifier,
+)
+from service.training.processes import CPU, Processes
 from service.training.regression import Errors
 from service.training.sources.sinusoid import Sinusoids
 from service.training.starting_weights import Starting, starting_from
 from service.training.tasks import Tasks, judge_on
 
 STATISTICS_SAMPLE = 2048
+
+ALONE = Processes.alone()
+
+# Beside the gradients of an outcome, its loss and accuracy.
+TOLD = "told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,7 @@ class Trained:
     starting_weights: str | None = None
 
 
-def meta_train(
+def meta_train(  # noqa: PLR0913 - what is trained, on what, where to, and who watches, stops and shares it
     options: TrainOptions,
     data: Mapping[str, Tasks],
     run: Path,
@@ -77,39 +90,52 @@ def meta_train(
     reporter: Reporter,
     resume: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
+    processes: Processes = ALONE,
 ) -> Trained | None:
     """Train by a configuration, and give the meta-model of the best validation.
 
     A run that is stopped leaves a checkpoint in `run`; resuming it gives what an uninterrupted run would have, bit for
     bit, on the same kind of machine with the same torch and thread count. None when stopped before the first validation.
 
+    Several processes share the episodes of every meta-step, or the batch of every step of pretraining, and take the step of their
+    sum together; the first one loads, validates, reports validations and writes. All of them get the same result.
+
     Raises:
         BadCheckpointError: nothing to resume from, or another configuration.
+        BadConfigError: less to do at a step than there are processes.
         BadDataError: fewer classes or images than the configuration asks for.
+        LostProcessError: another process of the run has ended; the last checkpoint stays.
     """
     require_enough(options, data)
+    require_work_for_all(options, processes)
     torch.set_num_threads(options.threads)
-    state = load_checkpoint(run, options) if resume else _fresh(options, data["train"])
+    state = processes.told(lambda: load_checkpoint(run, options) if resume else _fresh(options, data["train"]))
+    state = replace(state, average=moved_to(state.average, processes.device))
     # A copy, because the optimiser works in place and the average of a fresh run starts from the same tensors.
-    params = trainable(channels_last(state.params))
+    params = trainable(channels_last(moved_to(state.params, processes.device)))
     optimiser = _optimiser(params, options.optimiser)
     if state.optimiser:
         optimiser.load_state_dict(state.optimiser)
     started = time.monotonic() - state.seconds
 
-    while state.step < options.steps and not _exhausted(state, options) and not should_stop():
-        outcome = _gradient(options, data["train"], params, state.step)
+    while state.step < options.steps and not _exhausted(state, options) and not processes.agreed(should_stop()):
+        outcome = _gradient(options, data["train"], params, state.step, processes=processes)
         rate = _learning_rate(state.step, options)
         _meta_step(optimiser, params, outcome, rate, options.optimiser)
         state = replace(state, step=state.step + 1, average=_averaged(state.average, params, state.step, options.optimiser.ema))
         reporter.stepped(state.step, outcome, rate)
         if state.step % options.validation.every == 0 or state.step == options.steps:
-            state = _validated(state, options, data, reporter)
-            save_checkpoint(run, _snapshot(state, params, optimiser, started), options)
+            state = _validated(state, options, data, reporter=reporter, processes=processes)
+            _save(run, _snapshot(state, params, optimiser, started), options, processes)
 
     state = _snapshot(state, params, optimiser, started)
-    save_checkpoint(run, state, options)
+    _save(run, state, options, processes)
     return _result(state, options)
+
+
+def _save(run: Path, state: Checkpoint, options: TrainOptions, processes: Processes) -> None:
+    if processes.leads:
+        save_checkpoint(run, state, options)
 
 
 def _fresh(options: TrainOptions, tasks: Tasks) -> Checkpoint:
@@ -151,10 +177,10 @@ def _generator(seed: int, *place: object) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-def _episodes(options: TrainOptions, tasks: Tasks, step: int) -> Iterator[Episode]:
-    """Sample and augment the episodes of one meta-step."""
+def episodes_of(options: TrainOptions, tasks: Tasks, step: int, indices: Iterable[int]) -> Iterator[Episode]:
+    """Sample and augment episodes of one step of the run, named by their places in the meta-batch."""
     stage = options.stage_at(step)
-    for index in range(stage.episodes):
+    for index in indices:
         generator = _generator(options.seed, step, index)
         way = int(torch.randint(stage.way[0], stage.way[1] + 1, (), generator=generator))
         group = stage.group if float(torch.rand((), generator=generator)) < stage.grouped else 0
@@ -171,11 +197,27 @@ def _draw(options: TrainOptions, tasks: Tasks, shape: EpisodeShape, generator: t
     return replace(episode, support=replace(episode.support, inputs=support), queries=queries)
 
 
-def _gradient(options: TrainOptions, tasks: Tasks, params: Params, step: int) -> Outcome:
+def _gradient(options: TrainOptions, tasks: Tasks, params: Params, step: int, *, processes: Processes) -> Outcome:
     """Give the gradient of one step of the run: of a batch while pretraining lasts, then of episodes."""
     if step < options.pretraining.steps and isinstance(tasks, ClassInputs):
-        return classification_gradient(options, _encode(options), tasks, params, _generator(options.seed, step, "batch"))
-    return _meta_gradient(options, tasks, without_classifier(params), step)
+        size = len(processes.share(options.pretraining.batch))
+        # The first process draws what a run of one process does.
+        place = (step, "batch", processes.rank) if processes.rank else (step, "batch")
+        batch = _batch_on(processes.device, draw_batch(options, tasks, size, _generator(options.seed, *place)))
+        outcome = classification_gradient(options, _encode(options), params, batch)
+        return _summed([outcome], params, share=size / options.pretraining.batch, processes=processes)
+    count, learned = options.stage_at(step).episodes, without_classifier(params)
+    episodes = (_episode_on(processes.device, each) for each in episodes_of(options, tasks, step, processes.share(count)))
+    return _summed(_outcomes(options, learned, episodes, step), learned, share=1 / count, processes=processes)
+
+
+def _episode_on(device: torch.device, episode: Episode) -> Episode:
+    support = replace(episode.support, inputs=episode.support.inputs.to(device), labels=episode.support.labels.to(device))
+    return replace(episode, support=support, queries=episode.queries.to(device), query_labels=episode.query_labels.to(device))
+
+
+def _batch_on(device: torch.device, batch: Batch) -> Batch:
+    return Batch(batch.images.to(device), batch.labels.to(device))
 
 
 def _encode(options: TrainOptions) -> Encode:
@@ -189,24 +231,35 @@ def _encode(options: TrainOptions) -> Encode:
     return encode
 
 
-def _meta_gradient(options: TrainOptions, tasks: Tasks, params: Params, step: int) -> Outcome:
-    """Average what the episodes of one meta-step say."""
+def _outcomes(options: TrainOptions, params: Params, episodes: Iterable[Episode], step: int) -> list[Outcome]:
+    """Give what each episode of one meta-step says."""
     meta_step = step - options.pretraining.steps
     rule, steps, progress = options.algorithm.outer_rule, options.stage_at(step).inner_steps, meta_step / options.meta_steps
     learner = Learner(params, options.build_recipe(), options.build_encoder(), _encode(options))
-    outcomes = [rule(learner, each, steps, progress=progress) for each in _episodes(options, tasks, step)]
-    count = len(outcomes)
-    gradients = {name: torch.stack([each.gradients[name] for each in outcomes]).mean(dim=0) for name in params}
-    return Outcome(gradients, sum(each.loss for each in outcomes) / count, sum(each.accuracy for each in outcomes) / count)
+    return [rule(learner, each, steps, progress=progress) for each in episodes]
+
+
+def _summed(outcomes: Sequence[Outcome], params: Params, *, share: float, processes: Processes) -> Outcome:
+    """Average what was found out by all processes, by this one perhaps nothing; each outcome counts its share of the whole."""
+    names = list(outcomes[0].gradients) if outcomes else list(params)
+    found = {name: torch.zeros_like(params[name]) for name in names}
+    for name, value in found.items():
+        for each in outcomes:
+            value.add_(each.gradients[name], alpha=share)
+    told = [share * sum(each.loss for each in outcomes), share * sum(each.accuracy for each in outcomes)]
+    both = processes.summed({**found, TOLD: next(iter(found.values())).new_tensor(told)})
+    loss, accuracy = both[TOLD].tolist()
+    return Outcome({name: both[name] for name in names}, loss, accuracy)
 
 
 def _optimiser(params: Params, options: Optimiser) -> torch.optim.Optimizer:
-    """AdamW that decays weights, but not biases, norms, scales and step sizes."""
+    """Decay weights, but not biases, norms, scales and step sizes."""
     groups = [[value for value in params.values() if value.dim() > 1], [value for value in params.values() if value.dim() <= 1]]
     decays = (options.weight_decay, 0.0)
-    return torch.optim.AdamW(
-        [{"params": group, "weight_decay": decay} for group, decay in zip(groups, decays, strict=True) if group], lr=options.learning_rate
-    )
+    tables = [{"params": group, "weight_decay": decay} for group, decay in zip(groups, decays, strict=True) if group]
+    if options.kind == "sgd":
+        return torch.optim.SGD(tables, lr=options.learning_rate)
+    return torch.optim.AdamW(tables, lr=options.learning_rate)
 
 
 def _learning_rate(step: int, options: TrainOptions) -> float:
@@ -231,20 +284,29 @@ def _averaged(average: Params, params: Params, step: int, decay: float) -> dict[
     return {name: torch.lerp(value.detach(), average[name], warmed) for name, value in params.items()}
 
 
-def _validated(state: Checkpoint, options: TrainOptions, data: Mapping[str, Tasks], reporter: Reporter) -> Checkpoint:
-    """Judge the averaged weights with frozen statistics, and keep them when they are the best so far."""
-    model = freeze(options, state.average, data["train"])
+def _validated(
+    state: Checkpoint, options: TrainOptions, data: Mapping[str, Tasks], *, reporter: Reporter, processes: Processes
+) -> Checkpoint:
+    """Let the first process judge the averaged weights, and let all keep them when they are the best so far."""
     before = _best_of_kind(state, options)
+    best = processes.told(lambda: _better(state, options, data, reporter, before=before))
+    return replace(state, best=best or before, stale=0 if best else state.stale + 1)
+
+
+def _better(state: Checkpoint, options: TrainOptions, data: Mapping[str, Tasks], reporter: Reporter, *, before: Best | None) -> Best | None:
+    """Judge the averaged weights with frozen statistics, on the CPU; give them when they are better than the best before."""
+    model = freeze(options, moved_to(state.average, CPU), data["train"])
     judged = _judge(options, by_nearest_means(model) if state.step <= options.pretraining.steps else model, data["validation"])
     improved = before is None or judged.score > before.score
     best = Best(judged.score, state.step, model.params, model.statistics) if improved or before is None else before
     reporter.validated(Validated(state.step, judged, best, model, _example(options, data["train"], state.step)))
-    return replace(state, best=best, stale=0 if improved else state.stale + 1)
+    return best if improved else None
 
 
 def _example(options: TrainOptions, tasks: Tasks, step: int) -> Episode | None:
     """Draw an episode as this step of the run sees it, the first one while pretraining lasts; None where no stage draws any."""
-    return next(_episodes(options, tasks, min(max(step, options.pretraining.steps), options.steps - 1))) if options.stages else None
+    place = min(max(step, options.pretraining.steps), options.steps - 1)
+    return next(episodes_of(options, tasks, place, [0])) if options.stages else None
 
 
 def _judge(options: TrainOptions, model: MetaModel, tasks: Tasks) -> Judged | Errors:

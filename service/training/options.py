@@ -133,8 +133,12 @@ class Augmentation(Options):
 
 
 class Optimiser(Options):
-    """AdamW with linear warm-up, then cosine to zero, and an average of the weights."""
+    """How the meta-gradient is followed: with linear warm-up, then cosine to zero, and an average of the weights.
 
+    `sgd` with `displacement` is Reptile's own outer step, θ + ε(φ − θ) with ε the learning rate (Nichol et al. 2018).
+    """
+
+    kind: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(4e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all meta-steps")

@@ -4,7 +4,7 @@ Chen et al. (2019), A closer look at few-shot classification, arXiv:1904.04232; 
 Chen et al. (2021), Meta-Baseline, arXiv:2003.04390.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -37,13 +37,24 @@ def initial_classifier(options: TrainOptions, classes: ClassInputs, generator: t
     return {f"{CLASSIFIER}weight": rows, f"{CLASSIFIER}bias": torch.zeros(len(classes))}
 
 
-def classification_gradient(
-    options: TrainOptions, encode: Encode, classes: ClassInputs, params: Params, generator: torch.Generator
-) -> Outcome:
-    """Give the gradient of one batch, of the encoder and its classifier alone; every class is drawn as often."""
-    labels = torch.randint(len(classes), (options.pretraining.batch,), generator=generator)
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Training images [N, C, H, W] and the numbers of their classes [N]."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def draw_batch(options: TrainOptions, classes: ClassInputs, size: int, generator: torch.Generator) -> Batch:
+    """Draw and augment so many images; every class is drawn as often."""
+    labels = torch.randint(len(classes), (size,), generator=generator)
     rows = _one_of_each(classes, labels, generator)
-    images = augment(classes.inputs[rows], options.augmentation, generator, size=options.preprocessing.size)
+    return Batch(augment(classes.inputs[rows], options.augmentation, generator, size=options.preprocessing.size), labels)
+
+
+def classification_gradient(options: TrainOptions, encode: Encode, params: Params, batch: Batch) -> Outcome:
+    """Give the gradient of one batch, of the encoder and its classifier alone."""
+    images, labels = batch.images, batch.labels
     logits = classifier_logits(params, encode(params, images, None))
     loss = F.cross_entropy(logits, labels, label_smoothing=options.pretraining.smoothing)
     return Outcome(gradients(loss, under(params, (ENCODER, CLASSIFIER))), loss.item(), losses.accuracy(logits, labels).item())

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -124,6 +125,64 @@ def test_a_run_that_is_told_to_stop_leaves_a_checkpoint_too(start: Start, config
     interrupted(process, signal.SIGTERM)
     assert process.returncode == 130
     assert load_checkpoint(config.parent / "elsewhere", read_options(config)).step < META_STEPS
+
+
+@pytest.fixture
+def start_two(config: Path) -> Start:
+    """Starts `innerloop train` in two processes by torchrun, which torch.distributed.run is."""
+    config.write_text(CONFIG.replace("queries = 1\n\n[recipe]", "queries = 1\nepisodes = 2\n\n[recipe]"), encoding="utf-8")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python", "--"]
+    command = [*torchrun, str(Path(sys.executable).with_name("innerloop")), "train", str(config)]
+
+    def run(*options: str) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            [*command, *options], cwd=config.parent, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    return run
+
+
+def of_rank(rank: int, torchrun: subprocess.Popen[str]) -> int:
+    """Find the process that torchrun started as one of the ranks."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1]
+            if int(parent) == torchrun.pid and f"RANK={rank}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                return int(entry.name)
+    raise AssertionError(f"expected a process of rank {rank}")
+
+
+def until_validated(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    assert any(line.startswith("step ") for line in process.stdout), process.stderr.read() if process.stderr else ""
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_survives_ctrl_c_and_a_killed_process(start_two: Start, config: Path) -> None:
+    run, options = config.parent / "runs" / "tiny", read_options(config)
+    process = start_two()
+    until_validated(process)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert said.count("continues with --resume") == 1
+    stopped = load_checkpoint(run, options).step
+    assert 20 <= stopped < META_STEPS
+
+    process = start_two("--resume")
+    until_validated(process)
+    os.kill(of_rank(1, process), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Error: expected every process of the run to answer" in errors
+    assert stopped <= load_checkpoint(run, options).step < META_STEPS
+
+    process = start_two("--resume")
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert said.count("written to model_store/tiny/1") == 1
+    assert read(config.parent / "model_store" / "tiny" / "1").manifest.training.meta_steps == META_STEPS
 
 
 def assert_one_line(result: Result, said: str) -> None:

@@ -9,11 +9,12 @@ import torch
 
 from service.errors import BadCheckpointError, BadDataError
 from service.learner.episodes import ClassInputs, EpisodeShape
+from service.learner.meta_model import MetaModel, adapt
 from service.learner.presets import PRESETS
 from service.learner.statistics import measure
 from service.training.checkpoint import load_checkpoint, save_checkpoint
 from service.training.evaluate import evaluate, pool
-from service.training.meta_train import Trained, freeze, meta_train
+from service.training.meta_train import Trained, episodes_of, freeze, meta_train
 from service.training.options import TrainOptions
 from tests.learner.tasks import distance
 from tests.training.runs import (
@@ -286,6 +287,23 @@ def test_a_meta_gradient_is_cut_to_the_clip(tmp_path: Path) -> None:
         moments = checkpoint_after(tiny_options(optimiser={"clip": clip}), tmp_path, 1).optimiser["state"].values()
         given = 10 * torch.cat([each["exp_avg"].flatten() for each in moments]).norm().item()
         assert norms[0] < given < norms[1]
+
+
+def test_reptile_with_sgd_moves_by_a_share_of_the_way_to_where_its_tasks_end(tmp_path: Path) -> None:
+    """θ ← θ + ε(φ̄ − θ) with φ̄ the mean of what adapting to each episode ends with (Nichol et al. 2018, Algorithm 2)."""
+    stage = {"steps": 4, "way": [5, 5], "shot": [2, 2], "queries": 2, "inner_steps": 3, "episodes": 3}
+    optimiser = {"kind": "sgd", "learning_rate": 0.3, "warmup": 0, "weight_decay": 0, "clip": 1e9}
+    options = tiny_options(**{**PER_CLASS, "stages": [stage]}, preset="reptile", optimiser=optimiser)
+    heard = Heard()
+    before = checkpoint_after(options, tmp_path, 0).params
+    train(options, tmp_path, steps=1, heard=heard)
+    after = load_checkpoint(tmp_path, options).params
+    model = MetaModel(options.build_encoder(), options.build_recipe(), before, {})
+    ends = [adapt(model, episode.support, 3).params for episode in episodes_of(options, tiny_data()["train"], 0, range(3))]
+    for name, value in before.items():
+        expected = value + heard.rates[0] * (torch.stack([each[name] for each in ends]).mean(dim=0) - value)
+        torch.testing.assert_close(after[name], expected)
+        assert not torch.equal(after[name], value)
 
 
 def test_weight_decay_shrinks_weights_but_no_biases_norms_scales_and_step_sizes(tmp_path: Path) -> None:

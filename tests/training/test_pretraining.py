@@ -20,6 +20,7 @@ from service.training.pretraining import (
     by_nearest_means,
     classification_gradient,
     classifier_logits,
+    draw_batch,
     initial_classifier,
     without_classifier,
 )
@@ -52,7 +53,7 @@ def gradient_of(options: TrainOptions, params: Params, classes: ClassInputs, see
     def encoded(params: Params, inputs: Tensor, normalise: Normalise | None) -> Tensor:  # noqa: ARG001 - how a learner's encoder is called
         return encode(options, params, inputs)
 
-    return classification_gradient(options, encoded, classes, params, generator)
+    return classification_gradient(options, encoded, params, draw_batch(options, classes, options.pretraining.batch, generator))
 
 
 @pytest.mark.parametrize("classifier", ["cosine", "linear"])
@@ -106,7 +107,8 @@ def test_every_image_of_a_class_is_drawn() -> None:
         seen.extend((255 * inputs[:, 0, 0, 0]).round().int().tolist())
         return encode(options, params, inputs)
 
-    classification_gradient(options, remember, classes, start(options), torch.Generator().manual_seed(0))
+    batch = draw_batch(options, classes, options.pretraining.batch, torch.Generator().manual_seed(0))
+    classification_gradient(options, remember, start(options), batch)
     assert set(seen) == set(range(12))
 
 

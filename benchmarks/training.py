@@ -1,0 +1,191 @@
+"""Meta-training side by side: this trainer's outer rule and the libraries' own examples, with the same network, weights and episodes.
+
+Usage: benchmarks/.venv/bin/python -m benchmarks.training
+The environment is made as benchmarks/peers/requirements.txt says; without it the libraries are reported as absent.
+A strided conv4-64 with group norm, 5-way 1-shot, 15 queries a class, four episodes a meta-step. Everybody's meta-gradient is compared with ours before
+the clock starts; then all take turns in one process. Writes benchmarks/results/training-speed-cpu.json and prints Markdown tables.
+"""
+
+import gc
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from benchmarks.agreement import DisagreementError
+from benchmarks.peers import meta_training
+from benchmarks.peers.libraries import installed
+from benchmarks.peers.meta_training import META_RATE, MakeMetaStep, MetaStep
+from benchmarks.peers.plain_modules import Head, Whole, plain_encoder
+from benchmarks.stopwatch import Clock, Entrant, medians
+from benchmarks.subject import RESULTS, SEED, machine
+from service.learner.encoders.conv4 import Conv4
+from service.learner.encoders.encoder import Normalise
+from service.learner.encoders.mlp import Mlp
+from service.learner.episodes import Episode, Support
+from service.learner.meta_model import MetaModel, initial_params
+from service.learner.outer_rules import Learner
+from service.learner.parameters import Params, channels_last, trainable
+from service.learner.presets import PRESETS
+from service.learner.statistics import episode_statistics
+
+OURS = "ours"
+WAY, QUERIES, META_BATCH, STEPS = 5, 15, 4, 5
+# Meta-gradients, as a share of their norm: second order through five steps, in other orders of sums.
+TOLERANCE = 1e-3
+BARS = {"maml": 1.0, "anil": 1.5}
+PEERS: dict[str, dict[str, MakeMetaStep]] = {"maml": dict(meta_training.MAML), "anil": dict(meta_training.ANIL)}
+
+
+def fresh(preset: str) -> MetaModel:
+    """Give a meta-model of a preset with random weights, whose inner step is small enough for every library's rounding to agree."""
+    encoder, recipe = Conv4(norm="group"), replace(PRESETS[preset].recipe, way=WAY, step_size=0.05)
+    return MetaModel(encoder, recipe, initial_params(encoder, recipe, torch.Generator().manual_seed(SEED)), {})
+
+
+def episodes(shape: Sequence[int], count: int) -> list[Episode]:
+    """Draw tasks of random inputs of a shape, a class a pattern under noise: what they show does not matter for the time."""
+    generator, labels = torch.Generator().manual_seed(SEED), torch.arange(WAY)
+
+    def drawn() -> Episode:
+        patterns = torch.rand(WAY, *shape, generator=generator)
+        noisy = [(patterns + 0.3 * torch.rand(WAY, *shape, generator=generator)) / 1.3 for _ in range(1 + QUERIES)]
+        return Episode(Support(noisy[0], labels, WAY), torch.cat(noisy[1:]), labels.repeat(QUERIES))
+
+    return [drawn() for _ in range(count)]
+
+
+@dataclass(slots=True)
+class Ours:
+    """Our outer rule, episode by episode as the trainer calls it, and the same Adam outside as the peers have."""
+
+    learner: Learner
+    preset: str
+    optimiser: torch.optim.Optimizer
+
+    @classmethod
+    def of(cls, model: MetaModel, preset: str) -> "Ours":
+        """Begin with a meta-model's parameters."""
+        params = trainable(channels_last(model.params))
+
+        def encode(given: Params, inputs: torch.Tensor, normalise: Normalise | None) -> torch.Tensor:
+            return model.encoder(given, inputs, normalise or episode_statistics)
+
+        return cls(Learner(params, model.recipe, model.encoder, encode), preset, torch.optim.Adam(params.values(), META_RATE))
+
+    def step(self, tasks: Sequence[Episode]) -> None:
+        """Take a meta-step."""
+        rule, params = PRESETS[self.preset].outer_rule, self.learner.params
+        outcomes = [rule(self.learner, each, STEPS, progress=0.0) for each in tasks]
+        for name, value in params.items():
+            value.grad = torch.stack([each.gradients[name] for each in outcomes]).mean(dim=0)
+        self.optimiser.step()
+
+
+def race(preset: str, clock: Clock) -> list[dict[str, Any]]:
+    """Give a row for everybody who meta-trains by a preset, fastest in tasks a second last checked against ours."""
+    model, tasks = fresh(preset), episodes((1, 28, 28), META_BATCH)
+    ours = Ours.of(model, preset)
+    peers = meta_training.made(PEERS[preset], partial(as_module, model), model.recipe.step_size, STEPS)
+    gaps = agreement(ours, peers, tasks)
+    steps: dict[str, MetaStep] = {OURS: ours.step, **{name: step for name, (_, step) in peers.items()}}
+    spent = clock.race([Entrant(name, [partial(step, tasks)], units=META_BATCH) for name, step in steps.items()])
+    middle = medians(spent)
+    return [
+        {
+            "preset": preset,
+            "contender": name,
+            "tasks_per_second": round(1000 / middle[name], 2),
+            "ours_over_it": round(middle[name] / middle[OURS], 3),
+            "gap_of_meta_gradient": float(f"{gaps[name]:.1e}"),
+            "rounds_ms_per_task": [round(value, 3) for value in spent[name]],
+        }
+        for name in steps
+    ]
+
+
+def as_module(model: MetaModel) -> Whole:
+    """Give the same weights as a module of a peer's own."""
+    head = Head(model.params["head.weight"].clone(), model.params["head.bias"].clone())
+    return Whole(plain_encoder(model, torch.device("cpu")).train(), head)
+
+
+def agreement(ours: Ours, peers: dict[str, tuple[Whole, MetaStep]], tasks: Sequence[Episode]) -> dict[str, float]:
+    """Take one meta-step each; give how far everybody's meta-gradient is from ours, as a share of its norm.
+
+    Raises:
+        DisagreementError: somebody computes something else.
+    """
+    ours.step(tasks)
+    expected = {name: value.grad for name, value in ours.learner.params.items() if value.grad is not None}
+    gaps = {OURS: 0.0}
+    for name, (module, step) in peers.items():
+        step(tasks)
+        found = {key: value.grad for key, value in module.named_parameters() if value.grad is not None}
+        whole = torch.cat([expected[key].flatten() for key in expected])
+        gaps[name] = float((torch.cat([found[key].flatten() for key in expected]) - whole).norm() / whole.norm())
+        if not gaps[name] <= TOLERANCE:
+            raise DisagreementError(f"{name}: expected our meta-gradient within {TOLERANCE}, got {gaps[name]:.1e} of its norm")
+    return gaps
+
+
+def resident_bytes() -> int:
+    """Give the memory that this process holds."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    return pages * 4096
+
+
+def memory_over(steps: int, *, samples: int = 20) -> list[int]:
+    """Take second-order meta-steps of a small network; give the bytes held after each twentieth of them, the first one a warm-up."""
+    encoder, recipe = Mlp(inputs=8, width=16), replace(PRESETS["maml"].recipe, way=WAY)
+    params = initial_params(encoder, recipe, torch.Generator().manual_seed(SEED))
+    ours, tasks = Ours.of(MetaModel(encoder, recipe, params, {}), "maml"), episodes((8,), META_BATCH)
+    held = []
+    for _ in range(samples):
+        for _ in range(steps // samples):
+            ours.step(tasks[:1])
+        gc.collect()
+        held.append(resident_bytes())
+    return held
+
+
+def main(
+    rounds: int = 9,
+    seconds: Annotated[float, typer.Option(help="For each contender.")] = 30.0,
+    patience: Annotated[float, typer.Option(help="For all contenders of a preset; three rounds are taken whatever they cost.")] = 240.0,
+    memory_steps: int = 10_000,
+) -> None:
+    """Measure speed, then memory; some minutes."""
+    torch.set_num_threads(1)
+    clock, (libraries, absent) = Clock(torch.device("cpu"), rounds, seconds, patience), installed()
+    rows = [row for preset in BARS for row in race(preset, clock)]
+    held = memory_over(memory_steps)
+    result = {
+        **machine(clock),
+        "network": asdict(Conv4(norm="group")),
+        "episode": {"way": WAY, "shot": 1, "queries_per_class": QUERIES, "inner_steps": STEPS, "meta_batch": META_BATCH},
+        "peers": {each.name: each.version for each in libraries},
+        "absent_peers": absent,
+        "speed": rows,
+        "memory": {"meta_steps": memory_steps, "resident_bytes": held, "grown_bytes": held[-1] - held[0]},
+    }
+    (RESULTS / "training-speed-cpu.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    typer.echo("\n".join(_printed(result)))
+
+
+def _printed(result: dict[str, Any]) -> Iterator[str]:
+    yield from (f"{name} is absent: {reason}" for name, reason in result["absent_peers"].items())
+    yield from ("| preset | | tasks a second | ours / it |", "| --- | --- | ---: | ---: |")
+    for row in result["speed"]:
+        yield f"| {row['preset']} | {row['contender']} | {row['tasks_per_second']:.1f} | {row['ours_over_it']:.2f}× |"
+    memory = result["memory"]
+    yield f"memory over {memory['meta_steps']:,} meta-steps: {memory['grown_bytes'] / 2**20:+.1f} MiB after the first twentieth"
+
+
+if __name__ == "__main__":
+    typer.run(main)
