@@ -42,6 +42,14 @@ def test_many_sessions_are_adapted_asked_and_deleted(url: str) -> None:
         assert list(client.sessions()) == []
 
 
+def test_a_wave_is_predicted_from_ten_points(url: str) -> None:
+    told = printed("sinusoid.py", url)
+    assert re.search(r"sinusoid@\d+ adapted to 10 points: loss \d\.\d\d before, 0\.\d+ after", told)
+    found = re.findall(r"x = +(\S+): +(\S+), the wave is +(\S+)", told)
+    assert len(found) == 4
+    assert all(abs(float(predicted) - float(truth)) < 1 for _, predicted, truth in found)
+
+
 def test_every_script_is_run_here() -> None:
     scripts = {path.name for path in (ROOT / "examples").glob("*.py")} - NOT_FOR_USERS
     here = (ROOT / "tests" / "e2e" / "test_examples.py").read_text()
