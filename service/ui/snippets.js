@@ -4,7 +4,6 @@ import { exampleToWire } from "./api.js";
 import { toWire } from "./inputs.js";
 
 const SHOWN_CHARACTERS = 16;
-const NO_TARGETS = "# The Python client takes classes only: for a regression, copy the calls as curl.";
 
 /** Shell commands that make these calls of the server at `origin`; `whole` leaves no picture shortened. */
 export function asCurl(calls, origin, { whole }) {
@@ -13,8 +12,8 @@ export function asCurl(calls, origin, { whole }) {
 
 /** A Python program that makes the same calls. */
 export function asPython(calls, origin, { whole }) {
-  if (calls.some(({ examples = [] }) => examples.some(({ target }) => target !== undefined))) return NO_TARGETS;
-  const body = calls.map((call, place) => PYTHON[call.call](call, whole, calls[place - 1]?.session === call.session)).join("\n\n");
+  const numbers = calls.some(({ examples = [] }) => examples.some(({ target }) => target !== undefined));
+  const body = calls.map((call, place) => PYTHON[call.call](call, whole, calls[place - 1]?.session === call.session, numbers)).join("\n\n");
   const imports = [
     /\bb64decode\(/.test(body) ? "from base64 import b64decode" : null,
     /\bPath\(/.test(body) ? "from pathlib import Path" : null,
@@ -53,8 +52,11 @@ const PYTHON = {
     `session = client.adapt(\n    ${text(model)},\n${support(examples, whole)},\n${keywords(options)})\nprint(session.id, session.info.leave_one_out_accuracy)`,
   open: ({ session }) => `session = client.session(${text(session)})\nprint(session.info)`,
   grow: ({ session, examples }, whole, known) => `session = ${handle(session, known)}.add(\n${support(examples, whole)},\n)\nprint(session.revision)`,
-  predict: ({ session, inputs, options }, whole, known) =>
-    `answer = ${handle(session, known)}.predict([${inputs.map((input) => pythonInput(input, whole)).join(", ")}]${given(options)})\nprint(answer.predictions)`,
+  predict: ({ session, inputs, options }, whole, known, numbers) => {
+    const queries = `[${inputs.map((input) => pythonInput(input, whole)).join(", ")}]`;
+    const call = numbers ? `estimate(${queries})` : `predict(${queries}${given(options)})`;
+    return `answer = ${handle(session, known)}.${call}\nprint(answer.predictions)`;
+  },
   export: ({ session }, _, known) => `with open("${session}.safetensors", "wb") as file:\n    file.write(${handle(session, known)}.export())`,
   delete: ({ session }, _, known) => `${handle(session, known)}.delete()`,
 };
@@ -65,6 +67,10 @@ function handle(session, known) {
 }
 
 function support(examples, whole) {
+  if (examples.some(({ target }) => target !== undefined)) {
+    const inputs = examples.map(({ input }) => pythonInput(input, whole)).join(", ");
+    return `    ([${inputs}], ${JSON.stringify(examples.map(({ target }) => target))})`;
+  }
   const labels = [...new Set(examples.map(({ label }) => label))];
   const lines = labels.map((label) => {
     const inputs = examples.filter((one) => one.label === label).map(({ input }) => pythonInput(input, whole));

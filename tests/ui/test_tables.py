@@ -1,5 +1,6 @@
 """Tables of numbers: with a real meta-model of two numbers, and a regression whose server is pretended."""
 
+import ast
 import json
 import math
 from itertools import pairwise
@@ -108,7 +109,10 @@ def test_a_regression_is_shown_as_the_calls_that_were_made(page: Page, regressio
     body = shown.partition("<<JSON\n")[2].partition("\nJSON")[0]
     assert json.loads(body) == regression[0]
     page.get_by_role("radio", name="Python").check()
-    expect(page.locator("#snippets pre")).to_contain_text("takes classes only")
+    python = page.locator("#snippets pre").inner_text()
+    pair = python[python.index("([[") : python.index(",\n", python.index("([["))]
+    inputs, targets = ast.literal_eval(pair)
+    assert [{"vector": x, "target": y} for x, y in zip(inputs, targets, strict=True)] == regression[0]["support"]
 
 
 def test_a_point_is_asked_about_marked_and_taught(page: Page, regression: list[dict[str, Any]]) -> None:
