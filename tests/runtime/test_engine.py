@@ -65,7 +65,7 @@ def test_batched_adaptation_equals_the_inner_loop(model: MetaModel, generator: t
     for together, task in zip(fitted(model, *tasks), tasks, strict=True):
         support = task.support
         reference = adapt(model, support, task.steps)
-        embedded = model.embed(with_views(support, model.recipe.views).inputs).view(model.recipe.views, len(support.labels), -1)
+        embedded = model.embed_support(with_views(support, model.recipe.views)).view(model.recipe.views, len(support.labels), -1)
         alone = TaskBatch.of([replace(support, inputs=embedded.mean(dim=0))])
         (leave_one_out,) = leave_one_out_accuracies(alone)
         (reach,) = reaches(alone, model.spread) if measures_distance(model.recipe) else [None]
