@@ -10,8 +10,10 @@ Writes benchmarks/results/training-speed-cpu.json and prints Markdown tables.
 
 import gc
 import json
+import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,13 +30,15 @@ from benchmarks.stopwatch import Clock, Entrant, medians
 from benchmarks.subject import RESULTS, SEED, machine
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Norm, Normalise
-from service.learner.encoders.mlp import Mlp
 from service.learner.episodes import Episode, Support
 from service.learner.meta_model import MetaModel, initial_params
-from service.learner.outer_rules import Learner
+from service.learner.outer_rules import Learner, Outcome
 from service.learner.parameters import Params, channels_last, trainable
 from service.learner.presets import PRESETS
 from service.learner.statistics import episode_statistics, measure
+from service.training.meta_train import Validated, meta_train
+from service.training.options import TrainOptions
+from service.training.sources.sinusoid import Sinusoids
 
 OURS, OURS_LOW = "ours", "ours, bfloat16"
 WAY, QUERIES, META_BATCH, STEPS = 5, 15, 4, 5
@@ -57,7 +61,7 @@ def fresh(preset: str) -> MetaModel:
 
 
 def episodes(shape: Sequence[int], count: int) -> list[Episode]:
-    """Draw tasks of random inputs of a shape, a class a pattern under noise: what they show does not matter for the time."""
+    """Draw tasks of pictures of a shape, a class a pattern under noise: what they show does not matter for the time."""
     generator, labels = torch.Generator().manual_seed(SEED), torch.arange(WAY)
 
     def drawn() -> Episode:
@@ -97,7 +101,7 @@ class Ours:
 
 
 def race(preset: str, clock: Clock) -> list[dict[str, Any]]:
-    """Give a row for everybody who meta-trains by a preset, fastest in tasks a second last checked against ours."""
+    """Give a row for everybody who meta-trains by a preset."""
     model, tasks = fresh(preset), episodes((1, 28, 28), META_BATCH)
     ours = Ours.of(model, preset)
     low = {OURS_LOW: Ours.of(model, preset, low=True)} if preset in LOW_PRESETS else {}
@@ -149,24 +153,41 @@ def _slopes(params: Params) -> dict[str, torch.Tensor]:
     return {name: value.grad for name, value in params.items() if value.grad is not None}
 
 
-def resident_bytes() -> int:
-    """Give the memory that this process holds."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return pages * 4096
+@dataclass(slots=True)
+class Held:
+    """Hears of a run, and notes the memory that this process holds after every so many meta-steps."""
+
+    every: int
+    resident_bytes: list[int] = field(default_factory=list)
+
+    def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None:  # noqa: ARG002 - what a reporter hears
+        """Hear of one meta-step."""
+        if step % self.every == 0:
+            gc.collect()
+            pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+            self.resident_bytes.append(pages * os.sysconf("SC_PAGE_SIZE"))
+
+    def validated(self, found: Validated) -> None:
+        """Hear of one validation."""
 
 
-def memory_over(steps: int, *, samples: int = 20) -> list[int]:
-    """Take second-order meta-steps of a small network; give the bytes held after each twentieth of them, the first one a warm-up."""
-    encoder, recipe = Mlp(inputs=8, width=16), replace(PRESETS["maml"].recipe, way=WAY)
-    params = initial_params(encoder, recipe, torch.Generator().manual_seed(SEED))
-    ours, tasks = Ours.of(MetaModel(encoder, recipe, params, {}), "maml"), episodes((8,), META_BATCH)
-    held = []
-    for _ in range(samples):
-        for _ in range(steps // samples):
-            ours.step(tasks[:1])
-        gc.collect()
-        held.append(resident_bytes())
-    return held
+def memory_over(steps: int, run: Path) -> list[int]:
+    """Train second-order MAML on sine waves; give the bytes held after each twentieth of the meta-steps, the first of them a warm-up."""
+    options = TrainOptions.model_validate(
+        {
+            "name": "memory",
+            "preset": "maml",
+            "threads": 1,
+            "data": {"source": "sinusoid"},
+            "encoder": {"kind": "mlp", "inputs": 1, "width": 40, "layers": 2},
+            "recipe": {"head": "output", "way": 1, "step_size": 0.01},
+            "stages": [{"steps": steps, "way": [2, 2], "shot": [10, 10], "queries": 10, "inner_steps": 3}],
+            "validation": {"every": steps // 10, "episodes": 20, "way": 2, "shot": 10},
+        }
+    )
+    held, tasks = Held(every=steps // 20), Sinusoids()
+    meta_train(options, {part: tasks for part in ("train", "validation", "test")}, run, reporter=held)
+    return held.resident_bytes
 
 
 def main(
@@ -179,7 +200,8 @@ def main(
     torch.set_num_threads(1)
     clock, (libraries, absent) = Clock(torch.device("cpu"), rounds, seconds, patience), installed()
     rows = [row for preset in NORMS for row in race(preset, clock)]
-    held = memory_over(memory_steps)
+    with tempfile.TemporaryDirectory() as run:
+        held = memory_over(memory_steps, Path(run))
     result = {
         **machine(clock),
         "network": {preset: asdict(Conv4(norm=norm)) for preset, norm in NORMS.items()},
