@@ -45,6 +45,7 @@ bench: $(INSTALLED) benchmarks/.venv/installed benchmarks/.venv-serving/installe
 	$(BIN)/python -m benchmarks.sessions omniglot --model-store benchmarks/model_store
 	benchmarks/.venv/bin/python -m benchmarks.adaptation omniglot
 	$(BIN)/python -m benchmarks.serving omniglot
+	benchmarks/.venv/bin/python -m benchmarks.training
 
 benchmarks/.venv/installed: pyproject.toml benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv benchmarks/.venv

@@ -88,7 +88,7 @@ def higher_maml(library: Any, model: Whole, rate: float, steps: int) -> MetaStep
                 error = F.cross_entropy(answers, episode.query_labels)
                 _accuracy(answers, episode.query_labels)
                 # The example adds the tasks up; the mean, as the others take it, costs nothing.
-                (error / len(episodes)).backward()
+                (error / len(episodes)).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     return meta_step
@@ -111,7 +111,7 @@ def torchopt_maml(library: Any, model: Whole, rate: float, steps: int) -> MetaSt
             _accuracy(answers.detach(), episode.query_labels)
             library.recover_state_dict(model, begun)
             library.recover_state_dict(inner, begun_inner)
-        torch.mean(torch.stack(errors)).backward()
+        torch.mean(torch.stack(errors)).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     return meta_step
@@ -131,7 +131,7 @@ def made(makers: Mapping[str, MakeMetaStep], models: Callable[[], Whole], rate: 
     for name, make in makers.items():
         try:
             library = importlib.import_module(name)
-        except Exception:  # as in `libraries.installed`, which reports the reason
+        except Exception:  # noqa: S112 - `libraries.installed` reports the reason
             continue
         model = models()
         found[name] = (model, make(library, model, rate, steps))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.training import memory_over
 from service.errors import BadCheckpointError, BadDataError
 from service.learner.episodes import ClassInputs, EpisodeShape
 from service.learner.meta_model import MetaModel, adapt
@@ -304,6 +305,13 @@ def test_reptile_with_sgd_moves_by_a_share_of_the_way_to_where_its_tasks_end(tmp
         expected = value + heard.rates[0] * (torch.stack([each[name] for each in ends]).mean(dim=0) - value)
         torch.testing.assert_close(after[name], expected)
         assert not torch.equal(after[name], value)
+
+
+def test_memory_stays_flat_over_second_order_meta_steps(tmp_path: Path) -> None:
+    """The graph of a meta-step is about half a megabyte: kept, hundreds of them would show. benchmarks/training.py takes 10,000."""
+    held = memory_over(600, tmp_path)
+    assert len(held) == 20
+    assert held[-1] - held[3] < 4 * 2**20
 
 
 def test_weight_decay_shrinks_weights_but_no_biases_norms_scales_and_step_sizes(tmp_path: Path) -> None:

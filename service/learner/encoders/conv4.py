@@ -20,6 +20,7 @@ from service.learner.encoders.encoder import (
     initial_norm,
     modulated,
     normalised,
+    with_channels_last,
 )
 from service.learner.parameters import Params
 
@@ -104,7 +105,7 @@ class Conv4:
         return params
 
     def __call__(self, params: Params, inputs: Tensor, normalise: Normalise) -> Tensor:
-        values = as_shares(inputs, params["encoder.block1.conv.weight"]).contiguous(memory_format=torch.channels_last)
+        values = with_channels_last(as_shares(inputs, params["encoder.block1.conv.weight"]))
         for block in BLOCKS:
             values = self._block(block, params, values, normalise)
         values = values.flatten(1)

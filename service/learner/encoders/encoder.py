@@ -65,6 +65,14 @@ def as_shares(inputs: Tensor, like: Tensor) -> Tensor:
     return values / 255 if inputs.dtype == torch.uint8 else values
 
 
+def with_channels_last(values: Tensor) -> Tensor:
+    """Copy pictures [N, C, H, W] with their channels last in memory, grey ones too.
+
+    `contiguous` leaves one channel as it is. Convolutions then go by the layout of their kernel, which adapted ones have lost.
+    """
+    return values.clone(memory_format=torch.channels_last)
+
+
 def normalised(norm: Norm, layer: str, params: Params, values: Tensor, *, normalise: Normalise, groups: int) -> Tensor:
     """Normalise values [N, C, H, W] by the layer's `<layer>norm.weight` and `<layer>norm.bias`, as the encoder's norm says."""
     if norm == "none":

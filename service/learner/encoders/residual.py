@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from service.learner.encoders.encoder import Norm, Normalise, as_shares, fresh_convolution, he_normal, normalised
+from service.learner.encoders.encoder import Norm, Normalise, as_shares, fresh_convolution, he_normal, normalised, with_channels_last
 from service.learner.parameters import Params
 
 STEM = "encoder.stem."
@@ -91,7 +91,7 @@ class Residual:
 
     def __call__(self, params: Params, inputs: Tensor, normalise: Normalise) -> Tensor:
         # Channels last: what the CPU's convolutions read fastest; the values are the same.
-        values = as_shares(inputs, params[f"{STEM}conv.weight"]).contiguous(memory_format=torch.channels_last)
+        values = with_channels_last(as_shares(inputs, params[f"{STEM}conv.weight"]))
         values = F.relu(self._convolved(STEM, params, values, normalise, stride=2), inplace=True)
         for block in self._blocks:
             values = self._block(block, params, values, normalise)

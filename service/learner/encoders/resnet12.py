@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from service.learner.encoders.encoder import Norm, Normalise, as_shares, fresh_convolution, he_normal, normalised
+from service.learner.encoders.encoder import Norm, Normalise, as_shares, fresh_convolution, he_normal, normalised, with_channels_last
 from service.learner.parameters import Params
 
 BLOCKS = ("encoder.block1.", "encoder.block2.", "encoder.block3.", "encoder.block4.")
@@ -84,7 +84,7 @@ class ResNet12:
         return params
 
     def __call__(self, params: Params, inputs: Tensor, normalise: Normalise) -> Tensor:
-        values = as_shares(inputs, params["encoder.block1.first.conv.weight"]).contiguous(memory_format=torch.channels_last)
+        values = with_channels_last(as_shares(inputs, params["encoder.block1.first.conv.weight"]))
         for block in BLOCKS:
             values = self._block(block, params, values, normalise)
         values = F.linear(values.mean(dim=(2, 3)), params[f"{PROJECTION}weight"])

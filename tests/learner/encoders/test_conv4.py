@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from service.learner.encoders.conv4 import Conv4
+from service.learner.encoders.encoder import with_channels_last
 from service.learner.parameters import Params
 from service.learner.statistics import FrozenStatistics, episode_statistics
 from tests.learner.tasks import distance
@@ -131,3 +132,13 @@ def test_its_meta_model_embeds_with_frozen_statistics(generator: torch.Generator
     images = torch.rand(3, 1, 16, 16, generator=generator)
     expected = model.encoder(model.params, images, FrozenStatistics(model.statistics))
     assert torch.equal(model.embed(images), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_lie_with_their_channels_last_even_a_single_one(channels: int) -> None:
+    pictures = torch.rand(2, channels, 16, 16)
+    laid = with_channels_last(pictures)
+    assert torch.equal(laid, pictures)
+    assert laid.stride() == (channels * 256, 1, channels * 16, channels)
+    kernel = torch.rand(4, channels, 3, 3)  # of an inner step, which has lost its layout
+    assert torch.nn.functional.conv2d(laid, kernel).stride()[1] == 1
