@@ -17,7 +17,9 @@ from service.learner.task_batch import TaskBatch
 from service.registry.read import Stored, find, versions
 from service.training.evaluate import Pool, evaluate, pool
 from service.training.options import TrainOptions, read_options
+from service.training.regression import judge_regression
 from service.training.sources.load import load_classes
+from service.training.sources.sinusoid import Sinusoids
 
 STORE = Path(__file__).parents[1] / "model_store"
 
@@ -28,10 +30,17 @@ FLOOR = {
     "omniglot": {(5, 1): 0.985, (5, 5): 0.995, (20, 1): 0.955, (20, 5): 0.985},
     "omniglot-vinyals": {(5, 1): 0.985, (5, 5): 0.995, (20, 1): 0.955, (20, 5): 0.985},
 }
+
+# Of a regression: what the squared error must at most be, by shot and inner steps, in 500 tasks.
+MOST_ERROR = {"sinusoid": {(10, 1): 0.3, (10, 10): 0.08, (5, 1): 0.55}}
+
 CLASSES = {
     "omniglot": {"train": 8 * 792, "validation": 172, "test": 659},
     "omniglot-vinyals": {"train": 8 * 1028, "validation": 172, "test": 423},
 }
+
+
+PROTOTYPES = pytest.mark.parametrize("shipped", ["omniglot", "omniglot-vinyals"], indirect=True)
 
 
 @pytest.fixture(scope="module", params=list(FLOOR))
@@ -49,7 +58,7 @@ def unseen(shipped: Stored, data_root: Path) -> Pool:
 
 
 def test_these_meta_models_are_all_there_is() -> None:
-    assert [folder.parent.name for folder in versions(STORE)] == list(FLOOR)
+    assert {folder.parent.name for folder in versions(STORE)} == {*FLOOR, *MOST_ERROR}
 
 
 def test_it_is_small_and_its_test_classes_are_unseen(shipped: Stored) -> None:
@@ -69,7 +78,9 @@ def test_it_was_trained_by_the_committed_configuration(shipped: Stored) -> None:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(("way", "shot"), [(5, 1), (5, 5), (20, 1), (20, 5)])
+@pytest.mark.parametrize(
+    ("shipped", "way", "shot"), [(name, *cell) for name, cells in FLOOR.items() for cell in cells], indirect=["shipped"]
+)
 def test_its_accuracy_stays_above_the_floor(shipped: Stored, unseen: Pool, way: int, shot: int) -> None:
     steps = shipped.manifest.recipe.steps_default
     judged = evaluate(shipped.model, unseen, EpisodeShape(way, (shot, shot), 5), steps=steps, episodes=1000, seed=7)
@@ -78,7 +89,16 @@ def test_its_accuracy_stays_above_the_floor(shipped: Stored, unseen: Pool, way: 
     assert judged.accuracy == pytest.approx(row.accuracy, abs=3 * (judged.ci95 + row.ci95) / 1.96)
 
 
+@pytest.mark.parametrize(("shot", "steps"), MOST_ERROR["sinusoid"])
+def test_its_error_stays_below_the_most(shot: int, steps: int) -> None:
+    found = find(STORE, "sinusoid")
+    errors = judge_regression(found.model, Sinusoids(), EpisodeShape(1, (shot, shot), 50), steps=steps, episodes=500, seed=7)
+    assert errors.mean < MOST_ERROR["sinusoid"][shot, steps]
+    assert read_options(STORE.parent / "configs" / "sinusoid.toml") == TrainOptions.model_validate(found.manifest.training.config)
+
+
 @pytest.mark.data
+@PROTOTYPES
 @pytest.mark.parametrize(("way", "shot"), [(5, 1), (5, 5), (20, 1), (20, 5)])
 def test_it_knows_its_classes_from_characters_of_others(shipped: Stored, unseen: Pool, way: int, shot: int) -> None:
     """At most one query of its classes in 14 is called unlike them all; of characters of other classes, more than four in five are."""
@@ -100,6 +120,7 @@ def test_it_knows_its_classes_from_characters_of_others(shipped: Stored, unseen:
 
 
 @pytest.mark.data
+@PROTOTYPES
 @pytest.mark.parametrize(("way", "shot"), [(2, 1), (20, 5), (100, 1), (100, 5), (100, 10)])
 def test_its_scores_are_right_as_often_as_they_say(shipped: Stored, unseen: Pool, way: int, shot: int) -> None:
     """Two points at most, up to 100 ways; uncalibrated it is 3.6 at 100-way 5-shot for `omniglot-vinyals`."""
