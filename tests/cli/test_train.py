@@ -196,8 +196,8 @@ def assert_one_line(result: Result, said: str) -> None:
     ("old", "new", "said"),
     [
         ("queries = 1\n\n[recipe]", "querys = 1\n\n[recipe]", "stages.0: no key 'querys'"),
-        ("width = 4", 'width = 4\nnorm = "layer"', "'batch', 'group', 'none'"),
-        ("steps_default = 1", 'steps_default = 1\nscope = "all"', "use norm = 'group' in [encoder]"),
+        ("width = 4", 'width = 4\nnorm = "layer"', "'batch', 'group', 'task', 'none'"),
+        ("steps_default = 1", 'steps_default = 1\nscope = "all"', "use norm = 'group' or 'task' in [encoder]"),
         ('name = "tiny"', "name = ", "not TOML"),
         ('"glyphs"\nclasses = 10\ndrawings = 4', '"folder"\npath = "nowhere"', "nowhere: expected a folder or a zip"),
         ('"glyphs"\nclasses = 10\ndrawings = 4', '"omniglot"', "--data-root"),
