@@ -12,10 +12,11 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.subject import RESULTS, SEED, find_subject
+from benchmarks.subject import RESULTS, SEED
 from service.learner.episodes import ClassInputs, EpisodeShape, Support
 from service.learner.meta_model import MetaModel, adapt
 from service.learner.parameters import squared_distance, under
+from service.registry.read import find
 from service.training.evaluate import evaluate, pool
 from service.training.sources.omniglot import omniglot
 
@@ -71,17 +72,17 @@ def main(
 ) -> None:
     """Judge, write and print; about ten minutes on one core."""
     torch.set_num_threads(1)
-    subject = find_subject(model_store, model)
-    takes = subject.stored.manifest.input
+    stored = find(model_store, model)
+    takes = stored.manifest.input
     if takes.kind != "image":
         raise typer.BadParameter(f"expected a meta-model of pictures, got one of {takes.kind} inputs")
     test = omniglot(data_root, takes.preprocessing, split="vinyals")["test"]
     table = [
-        row(subject.stored.model, classes, label=label, way=way, shot=shot, episodes=episodes)
+        row(stored.model, classes, label=label, way=way, shot=shot, episodes=episodes)
         for label, classes in (("423 characters x 4 turns", test.with_rotations()), ("423 characters upright", test))
         for way, shot in CELLS
     ]
-    name = f"moving-body-{subject.stored.manifest.name}-{subject.stored.manifest.version}.json"
+    name = f"moving-body-{stored.manifest.name}-{stored.manifest.version}.json"
     (RESULTS / name).write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     typer.echo("| data | way | shot | accuracy | body still | loss | loss, body still | moved |")
     typer.echo("| --- | ---: | ---: | --- | --- | ---: | ---: | ---: |")

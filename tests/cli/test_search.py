@@ -44,7 +44,7 @@ def test_one_that_runs_out_of_time_says_how_to_go_on(command: Command, config: P
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("optimiser.learning_rate", "optimiser.lr", "no key 'lr'; expected among ['learning_rate'"),
+        ("optimiser.learning_rate", "optimiser.lr", "no key 'lr'; expected among ['kind', 'learning_rate'"),
         ("[search]", "[searched]", "expected a table [search]"),
         ("[2, 5]", "[2, 50]", "asks for 50 train classes"),
     ],
