@@ -140,6 +140,7 @@ def _each(kind: TypeAdapter[list[EntryT]], entries: object, name: str) -> list[E
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = name + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        place += ".label" if first["type"] == NO_ANSWER else ""
         unlabelled = first["type"] == NO_ANSWER or "label" in first["loc"] or "target" in first["loc"]
         mistake = UnusableSupportError if unlabelled else InvalidRequestError
         raise mistake(f"{place}: {first['msg'].removeprefix('Value error, ')}", field=place) from None

@@ -18,7 +18,7 @@ from service.learner.encoders.architectures import build, describe
 from service.learner.encoders.encoder import Encoder
 from service.learner.meta_model import MetaModel, adapted_shapes
 from service.learner.parameters import Params
-from service.learner.statistics import already_normalised
+from service.learner.statistics import KeptStatistics, already_normalised
 
 INPUTS, PROBABILITIES, TARGETS = "inputs", "probabilities", "targets"
 
@@ -64,7 +64,8 @@ class _Answering(nn.Module):
         self._encoder, self._regression = encoder, regression
 
     def forward(self, inputs: Tensor, params: Params) -> Tensor:
-        embeddings = self._encoder(params, inputs, already_normalised)
+        normalise = KeptStatistics(params) if self._encoder.norm == "task" else already_normalised
+        embeddings = self._encoder(params, inputs, normalise)
         answers = heads.logits(params, embeddings, heads.scale(params))
         return answers if self._regression else answers.softmax(dim=1)
 

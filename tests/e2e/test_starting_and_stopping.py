@@ -15,10 +15,10 @@ DRAIN_SECONDS = 1.5
 
 
 def ready(url: str) -> int | None:
-    """The status of /readyz on a new connection; None when nobody listens."""
+    """The status of /readyz on a new connection; None when nobody listens, or stopped before it took the connection."""
     try:
         return httpx2.get(f"{url}/readyz").status_code
-    except httpx2.ConnectError:
+    except (httpx2.ConnectError, httpx2.RemoteProtocolError, httpx2.ReadError):
         return None
 
 

@@ -33,10 +33,10 @@ MODELS = {
     "body": tiny_model(GROUPS, Recipe(scope="body", step_size=0.01, steps_default=2, steps_max=10)),
     "last block": tiny_model(GROUPS, Recipe(scope="last_block", step_size=0.01, steps_default=2, steps_max=10)),
     "task norm": tiny_model(
-        Conv4(width=8, size=16, norm="task"), Recipe(scope="all", head="per_class", way=4, step_size=0.05, steps_default=2, steps_max=3)
+        Conv4(width=8, norm="task"), Recipe(scope="all", head="per_class", way=4, step_size=0.05, steps_default=2, steps_max=3)
     ),
     "context": tiny_model(
-        Conv4(width=8, size=20, norm="group", groups=4, context=3),
+        Conv4(width=8, norm="group", groups=4, context=3),
         Recipe(scope="context", head="per_class", way=4, step_size=0.5, steps_max=3),
     ),
     "one row for all": tiny_model(Mlp(inputs=6, width=16), Recipe(scope="all", head="shared", step_size=0.1, steps_default=2, steps_max=3)),
