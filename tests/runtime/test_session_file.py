@@ -315,7 +315,7 @@ def test_what_the_meta_model_does_not_offer_is_refused(
         ({"labels": ("", "bar", "ring")}, "labels.0"),
         ({"labels": ("bar", "cross", "x" * 201)}, "labels.2"),
         ({"labels": (" bar", "bar", "ring")}, "each once"),
-        ({"labels": ("bar",)}, "at least 2"),
+        ({"labels": ("bar",)}, "expected two labels or more"),
         ({"shots": (1, 2)}, "shots of each of 3 labels"),
         ({"shots": (0, 1, 2)}, "shots.0"),
         ({"losses": (0.1,)}, "after each"),
