@@ -42,7 +42,7 @@ def rows(stored: Stored, *, tasks: int, queries: int) -> list[dict[str, Any]]:
 
 def drawn(models: dict[str, MetaModel]) -> Figure:
     """Draw the same wave as each meta-model sees it, from five points and after none, one and ten steps."""
-    generator = torch.Generator().manual_seed(SEED + 2)
+    generator = torch.Generator().manual_seed(SEED + 7)  # a wave of middling height, its points apart
     episode = Sinusoids().episode(EpisodeShape(1, (5, 5), 200), generator)
     order = episode.queries[:, 0].argsort()
     inputs, truth = episode.queries[order], episode.query_labels[order]
