@@ -103,10 +103,9 @@ def probe(strength: float) -> Judge:
 
 def fit(seen: Tensor, labels: Tensor, way: int, strength: float) -> tuple[Tensor, Tensor]:
     """Fit T logistic regressions to embeddings [T, N, D] and labels [T, N]: weights [T, way, D] and biases [T, way]."""
-    weight = torch.zeros(len(seen), way, seen.shape[2], dtype=torch.float64, requires_grad=True)
-    bias = torch.zeros(len(seen), way, dtype=torch.float64, requires_grad=True)
-    seen = seen.double()
-    solver = torch.optim.LBFGS([weight, bias], max_iter=300, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe")
+    weight = torch.zeros(len(seen), way, seen.shape[2], requires_grad=True)
+    bias = torch.zeros(len(seen), way, requires_grad=True)
+    solver = torch.optim.LBFGS([weight, bias], max_iter=100, tolerance_grad=1e-4, tolerance_change=1e-7, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         solver.zero_grad()
@@ -116,12 +115,12 @@ def fit(seen: Tensor, labels: Tensor, way: int, strength: float) -> tuple[Tensor
         return value
 
     solver.step(loss)  # type: ignore[no-untyped-call]
-    return weight.detach().float(), bias.detach().float()
+    return weight.detach(), bias.detach()
 
 
 def best_probe(unseen: Pool, shape: EpisodeShape) -> float:
     """Choose the strength on validation classes."""
-    return max(STRENGTHS, key=lambda strength: Contender("", unseen, probe(strength)).accuracies(shape, 300).mean().item())
+    return max(STRENGTHS, key=lambda strength: Contender("", unseen, probe(strength)).accuracies(shape, 100).mean().item())
 
 
 def plainly(options: TrainOptions) -> TrainOptions:
@@ -179,7 +178,7 @@ def main(
     model_store: Path = Path("model_store"),
     run: Annotated[Path, typer.Option(help="Where the plain encoder trains.")] = Path("runs/photos-plain"),
     pretrained: Annotated[Path | None, typer.Option(help="Folder of a checkpoint to share.")] = None,
-    episodes: int = 2_000,
+    episodes: int = 1_000,
 ) -> None:
     """Train the plain encoder, judge all, write and print."""
     options, stored = read_options(CONFIG), find(model_store, "photos")
