@@ -16,6 +16,7 @@ from service.training.meta_train import Trained, Validated, meta_train
 from service.training.options import TrainOptions
 from service.training.sources.glyphs import glyphs
 from service.training.sources.load import load_classes
+from service.training.tasks import Tasks
 
 SMALL = Preprocessing(size=16)
 
@@ -117,7 +118,7 @@ def train(
     steps: int | None = None,
     resume: bool = False,
     heard: Heard | None = None,
-    data: Mapping[str, ClassInputs] | None = None,
+    data: Mapping[str, Tasks] | None = None,
 ) -> Trained | None:
     """Train, on the tiny data unless told otherwise, for so many more meta-steps or to the end."""
     stop = After(10**9 if steps is None else steps)

@@ -65,7 +65,7 @@ def test_curves_and_validations_reach_tensorboard_and_the_terminal(
     [picture] = curves.Images("train/episode")
     assert (picture.step, picture.width, picture.height) == (40, 8 + 2 + 8, 2 * 8)
     shown = capsys.readouterr().out
-    assert "step     40  validation 87.50% ± 1.25%  loss 0.5000" in shown
+    assert "step     40  validation accuracy 87.50% ± 1.25%, loss 0.5000" in shown
     assert "40/40" in shown
 
 

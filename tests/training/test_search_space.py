@@ -74,7 +74,7 @@ def test_values_that_do_not_go_together_are_refused_though_each_goes_with_the_co
     base = BASE.replace('kind = "conv4"', 'kind = "conv4"\ngroups = 2')
     message = refusal(tmp_path, searched, base)
     assert "with recipe.scope = 'all', encoder.norm = 'batch' from [search]" in message
-    assert "use norm = 'group' in [encoder]" in message
+    assert "use norm = 'group' or 'task' in [encoder]" in message
     space_in(tmp_path, base + "[search]\n" + searched.replace(', "batch"', ""))
 
 
