@@ -26,7 +26,26 @@ from innerloop.wire import ModelInfo
 LABEL_LENGTH = 200
 
 
-class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
+class _FewShot(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
+    """What both estimators are told."""
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        steps: int | None = None,
+        scope: str | None = None,
+        url: str = DEFAULT_URL,
+        ttl_seconds: float | None = None,
+    ) -> None:
+        self.model = model
+        self.steps = steps
+        self.scope = scope
+        self.url = url
+        self.ttl_seconds = ttl_seconds
+
+
+class FewShotClassifier(ClassifierMixin, _FewShot):  # type: ignore[misc] # scikit-learn ships no types
     """Classifies vectors with a meta-model that the server adapts to the training data; what was adapted stays there, as a session.
 
     Args:
@@ -43,21 +62,6 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
 
     `fit`, `predict` and `predict_proba` raise what `innerloop.Client` raises.
     """
-
-    def __init__(
-        self,
-        model: str | None = None,
-        *,
-        steps: int | None = None,
-        scope: str | None = None,
-        url: str = DEFAULT_URL,
-        ttl_seconds: float | None = None,
-    ) -> None:
-        self.model = model
-        self.steps = steps
-        self.scope = scope
-        self.url = url
-        self.ttl_seconds = ttl_seconds
 
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803 - scikit-learn's names
         """The classifier itself, adapted to vectors `X` [n, features] of classes `y` [n].
@@ -101,28 +105,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] #
         return f"{row} {self.classes_[row]}"[:LABEL_LENGTH].strip()
 
 
-class FewShotRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
+class FewShotRegressor(RegressorMixin, _FewShot):  # type: ignore[misc] # scikit-learn ships no types
     """Predicts numbers of vectors with a meta-model that the server adapts to the training data; see `FewShotClassifier` for the rest.
 
     >>> wave = FewShotRegressor("sinusoid").fit([[-2.0], [0.0], [2.0]], [-0.9, 0.0, 0.9])
     >>> wave.predict([[1.0], [-1.0]]).shape
     (2,)
     """
-
-    def __init__(
-        self,
-        model: str | None = None,
-        *,
-        steps: int | None = None,
-        scope: str | None = None,
-        url: str = DEFAULT_URL,
-        ttl_seconds: float | None = None,
-    ) -> None:
-        self.model = model
-        self.steps = steps
-        self.scope = scope
-        self.url = url
-        self.ttl_seconds = ttl_seconds
 
     def fit(self, X: Any, y: Any) -> Self:  # noqa: N803 - scikit-learn's names
         """The regressor itself, adapted to vectors `X` [n, features] and numbers `y` [n], or [n, outputs].
