@@ -30,6 +30,7 @@ FLOOR = {
     "omniglot": {(5, 1): 0.985, (5, 5): 0.995, (20, 1): 0.955, (20, 5): 0.985},
     "omniglot-maml": {(5, 1): 0.975, (5, 5): 0.985},
     "omniglot-vinyals": {(5, 1): 0.985, (5, 5): 0.995, (20, 1): 0.955, (20, 5): 0.985},
+    "photos": {(5, 1): 0.53, (5, 5): 0.71, (20, 1): 0.3, (20, 5): 0.49},
 }
 
 # Of a regression: what the squared error must at most be, by shot and inner steps, in 500 tasks.
@@ -41,6 +42,7 @@ CLASSES = {
     "omniglot": {"train": 8 * 792, "validation": 172, "test": 659},
     "omniglot-maml": {"train": 8 * 1028, "validation": 172, "test": 423},
     "omniglot-vinyals": {"train": 8 * 1028, "validation": 172, "test": 423},
+    "photos": {"train": 64, "validation": 16, "test": 20},
 }
 
 
