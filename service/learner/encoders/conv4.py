@@ -16,10 +16,12 @@ from service.learner.encoders.encoder import (
     Normalise,
     activate,
     as_shares,
+    convolved,
     he_normal,
     initial_norm,
     modulated,
     normalised,
+    require_positive,
     with_channels_last,
 )
 from service.learner.parameters import Params
@@ -53,10 +55,7 @@ class Conv4:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built; raises ValueError."""
-        sizes = {"channels": self.channels, "size": self.size, "width": self.width, "groups": self.groups, "projection": self.projection}
-        for name, value in sizes.items():
-            if value is not None and value < 1:
-                raise ValueError(f"expected a positive {name}, got {value}")
+        require_positive(channels=self.channels, size=self.size, width=self.width, groups=self.groups, projection=self.projection)
         if self.context < 0:
             raise ValueError(f"expected no negative context, got {self.context}")
         if self._last_side < 1:
@@ -113,7 +112,7 @@ class Conv4:
 
     def _block(self, block: str, params: Params, values: Tensor, normalise: Normalise) -> Tensor:
         stride = 2 if self.downsample == "stride" else 1
-        values = F.conv2d(values, params[f"{block}conv.weight"], params[f"{block}conv.bias"], stride=stride, padding=1)
+        values = convolved(block, params, values, stride=stride)
         values = normalised(self.norm, block, params, values, normalise=normalise, groups=self.groups)
         values = modulated(block, params, values)
         values = activate(self.activation, values)

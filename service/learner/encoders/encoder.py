@@ -59,6 +59,13 @@ class Encoder(Protocol):
         ...
 
 
+def require_positive(**sizes: int | None) -> None:
+    """Refuse a size that cannot be built, by its name; None is none. Raises ValueError."""
+    for name, value in sizes.items():
+        if value is not None and value < 1:
+            raise ValueError(f"expected a positive {name}, got {value}")
+
+
 def as_shares(inputs: Tensor, like: Tensor) -> Tensor:
     """Give pictures [N, C, H, W] as floats in 0..1, of the type of `like`; uint8 counts in 255ths."""
     values = inputs.to(like.dtype)
@@ -71,6 +78,13 @@ def with_channels_last(values: Tensor) -> Tensor:
     `contiguous` leaves one channel as it is. Convolutions then go by the layout of their kernel, which adapted ones have lost.
     """
     return values.clone(memory_format=torch.channels_last)
+
+
+def convolved(layer: str, params: Params, values: Tensor, *, stride: int = 1) -> Tensor:
+    """Convolve values [N, C, H, W] by the layer's square kernel, padded so that only the stride makes them smaller."""
+    # Beside a norm a bias is there once that has been folded into the convolution.
+    weight, bias = params[f"{layer}conv.weight"], params.get(f"{layer}conv.bias")
+    return F.conv2d(values, weight, bias, stride=stride, padding=weight.shape[-1] // 2)
 
 
 def normalised(norm: Norm, layer: str, params: Params, values: Tensor, *, normalise: Normalise, groups: int) -> Tensor:

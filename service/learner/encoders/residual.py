@@ -10,15 +10,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from service.learner.encoders.encoder import Norm, Normalise, as_shares, fresh_convolution, he_normal, normalised, with_channels_last
+from service.learner.encoders.encoder import (
+    Norm,
+    Normalise,
+    as_shares,
+    convolved,
+    fresh_convolution,
+    normalised,
+    require_positive,
+    with_channels_last,
+)
+from service.learner.encoders.projected import PROJECTION, ProjectedPictures
 from service.learner.parameters import Params
 
 STEM = "encoder.stem."
-PROJECTION = "encoder.projection."
 
 
 @dataclass(frozen=True, slots=True)
-class Residual:
+class Residual(ProjectedPictures):
     """A 3×3 stem that halves the picture, then residual blocks of two 3×3 convolutions, flattened and projected.
 
     Attributes:
@@ -40,10 +49,7 @@ class Residual:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built; raises ValueError."""
-        sizes = {"channels": self.channels, "size": self.size, "groups": self.groups, "projection": self.projection}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"expected a positive {name}, got {value}")
+        require_positive(channels=self.channels, size=self.size, groups=self.groups, projection=self.projection)
         if not self.widths or min(self.widths) < 1:
             raise ValueError(f"expected at least one block of a positive width, got {list(self.widths)}")
         if self.norm == "none":
@@ -57,18 +63,6 @@ class Residual:
         for _ in self.widths:  # the stem halves, and every block but the first
             side = (side + 1) // 2
         return side
-
-    @property
-    def embedding(self) -> int:
-        return self.projection
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.size, self.size)
-
-    @property
-    def context(self) -> int:
-        return 0
 
     @property
     def _blocks(self) -> tuple[str, ...]:
@@ -85,9 +79,7 @@ class Residual:
             params |= fresh_convolution(f"{block}second.", (outputs, outputs, 3), self.norm, generator)
             if block != self._blocks[0]:
                 params |= fresh_convolution(f"{block}shortcut.", (inputs, outputs, 1), self.norm, generator)
-        flattened = self.widths[-1] * self._last_side**2
-        params[f"{PROJECTION}weight"] = he_normal((self.projection, flattened), generator)
-        return params
+        return params | self._initial_projection(self.widths[-1] * self._last_side**2, generator)
 
     def __call__(self, params: Params, inputs: Tensor, normalise: Normalise) -> Tensor:
         # Channels last: what the CPU's convolutions read fastest; the values are the same.
@@ -95,8 +87,7 @@ class Residual:
         values = F.relu(self._convolved(STEM, params, values, normalise, stride=2), inplace=True)
         for block in self._blocks:
             values = self._block(block, params, values, normalise)
-        values = F.linear(values.flatten(1), params[f"{PROJECTION}weight"])
-        return F.normalize(values, dim=1) * self.projection**0.5 if self.unit else values
+        return self._projected(params, values)
 
     def _block(self, block: str, params: Params, values: Tensor, normalise: Normalise) -> Tensor:
         stride = 1 if block == self._blocks[0] else 2
@@ -105,7 +96,5 @@ class Residual:
         return F.relu(self._convolved(f"{block}second.", params, values, normalise, stride=1) + shortcut, inplace=True)
 
     def _convolved(self, layer: str, params: Params, values: Tensor, normalise: Normalise, *, stride: int) -> Tensor:
-        # A bias is there once the norm has been folded into the convolution.
-        weight, bias = params[f"{layer}conv.weight"], params.get(f"{layer}conv.bias")
-        values = F.conv2d(values, weight, bias, stride=stride, padding=weight.shape[-1] // 2)
+        values = convolved(layer, params, values, stride=stride)
         return normalised(self.norm, layer, params, values, normalise=normalise, groups=self.groups)

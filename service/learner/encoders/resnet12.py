@@ -11,24 +11,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from service.learner.encoders.encoder import Norm, Normalise, as_shares, fresh_convolution, he_normal, normalised, with_channels_last
+from service.learner.encoders.encoder import (
+    Norm,
+    Normalise,
+    as_shares,
+    convolved,
+    fresh_convolution,
+    normalised,
+    require_positive,
+    with_channels_last,
+)
+from service.learner.encoders.projected import PROJECTION, ProjectedPictures
 from service.learner.parameters import Params
 
 BLOCKS = ("encoder.block1.", "encoder.block2.", "encoder.block3.", "encoder.block4.")
 LAYERS = ("first.", "second.", "third.")
-PROJECTION = "encoder.projection."
 LEAK = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class ResNet12:
+class ResNet12(ProjectedPictures):
     """Four residual blocks of three 3×3 convolutions, each halved by 2×2 maxima; their mean over the picture is projected.
 
     Attributes:
         channels: 1 grey, 3 colour.
         size: side of the square input, in pixels.
         widths: channels of the four blocks.
-        norm: `batch` (frozen when serving, for scope `head` only) , `group` or `task` (any scope).
+        norm: `batch` (frozen when serving, for scope `head` only), `group` or `task` (any scope).
         projection: length of the embedding, by a learned linear map.
         unit: embeddings are scaled to the length √projection, so that their distances tell angles.
     """
@@ -43,10 +52,7 @@ class ResNet12:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built; raises ValueError."""
-        sizes = {"channels": self.channels, "groups": self.groups, "projection": self.projection}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"expected a positive {name}, got {value}")
+        require_positive(channels=self.channels, groups=self.groups, projection=self.projection)
         if self.size < 2 ** len(BLOCKS):
             raise ValueError(f"expected pictures of at least 16 pixels for four halvings, got {self.size}")
         if len(self.widths) != len(BLOCKS) or min(self.widths) < 1:
@@ -55,18 +61,6 @@ class ResNet12:
             raise ValueError("expected norm `batch`, `group` or `task`, since residual sums grow without one, got 'none'")
         if self.norm == "group" and any(width % self.groups for width in self.widths):
             raise ValueError(f"expected widths that {self.groups} groups divide, got {list(self.widths)}")
-
-    @property
-    def embedding(self) -> int:
-        return self.projection
-
-    @property
-    def context(self) -> int:
-        return 0
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.size, self.size)
 
     @property
     def blocks(self) -> tuple[str, ...]:
@@ -80,15 +74,13 @@ class ResNet12:
                     f"{block}{layer}", (inputs if layer == LAYERS[0] else outputs, outputs, 3), self.norm, generator
                 )
             params |= fresh_convolution(f"{block}shortcut.", (inputs, outputs, 1), self.norm, generator)
-        params[f"{PROJECTION}weight"] = he_normal((self.projection, self.widths[-1]), generator)
-        return params
+        return params | self._initial_projection(self.widths[-1], generator)
 
     def __call__(self, params: Params, inputs: Tensor, normalise: Normalise) -> Tensor:
         values = with_channels_last(as_shares(inputs, params["encoder.block1.first.conv.weight"]))
         for block in BLOCKS:
             values = self._block(block, params, values, normalise)
-        values = F.linear(values.mean(dim=(2, 3)), params[f"{PROJECTION}weight"])
-        return F.normalize(values, dim=1) * self.projection**0.5 if self.unit else values
+        return self._projected(params, values.mean(dim=(2, 3)))
 
     def _block(self, block: str, params: Params, values: Tensor, normalise: Normalise) -> Tensor:
         shortcut = self._convolved(f"{block}shortcut.", params, values, normalise)
@@ -98,7 +90,5 @@ class ResNet12:
         return F.max_pool2d(values, 2)
 
     def _convolved(self, layer: str, params: Params, values: Tensor, normalise: Normalise) -> Tensor:
-        # A bias is there once the norm has been folded into the convolution.
-        weight, bias = params[f"{layer}conv.weight"], params.get(f"{layer}conv.bias")
-        values = F.conv2d(values, weight, bias, padding=weight.shape[-1] // 2)
+        values = convolved(layer, params, values)
         return normalised(self.norm, layer, params, values, normalise=normalise, groups=self.groups)

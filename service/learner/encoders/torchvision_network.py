@@ -13,17 +13,16 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from service.learner.encoders.encoder import Norm, Normalise, as_shares, he_normal, initial_norm, normalised
+from service.learner.encoders.encoder import Norm, Normalise, as_shares, he_normal, initial_norm, normalised, require_positive
+from service.learner.encoders.projected import PROJECTION, ProjectedPictures
 from service.learner.parameters import Params
-
-PROJECTION = "encoder.projection."
 
 # What ImageNet's pictures were normalised by, which published weights expect.
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True, slots=True)
-class TorchvisionNetwork:
+class TorchvisionNetwork(ProjectedPictures):
     """The features that a torchvision network gives its classifier, projected.
 
     Batch norm takes its moments as every encoder of ours does: from the batch while training, then frozen ones measured
@@ -34,7 +33,7 @@ class TorchvisionNetwork:
         network: its name in torchvision.models: `resnet18`, `resnet50`, `mobilenet_v3_small` …
         channels: 1 grey, repeated to three; 3 colour.
         size: side of the square input, in pixels.
-        norm: `batch` (frozen when serving, for scope `head` only) `group` or `task` in its place (any scope).
+        norm: `batch` (frozen when serving, for scope `head` only), `group` or `task` in its place (any scope).
         projection: length of the embedding, by a learned linear map.
         unit: embeddings are scaled to the length √projection, so that their distances tell angles.
     """
@@ -49,10 +48,7 @@ class TorchvisionNetwork:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built; raises ValueError."""
-        sizes = {"size": self.size, "groups": self.groups, "projection": self.projection}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"expected a positive {name}, got {value}")
+        require_positive(size=self.size, groups=self.groups, projection=self.projection)
         if self.channels not in (1, 3):
             raise ValueError(f"expected 1 channel or 3, got {self.channels}")
         if self.norm == "none":
@@ -63,18 +59,6 @@ class TorchvisionNetwork:
         _features(self.network, self.size)
 
     @property
-    def embedding(self) -> int:
-        return self.projection
-
-    @property
-    def context(self) -> int:
-        return 0
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.size, self.size)
-
-    @property
     def blocks(self) -> tuple[str, ...]:
         return (*traced(self.network).blocks, PROJECTION)
 
@@ -82,8 +66,7 @@ class TorchvisionNetwork:
         params: dict[str, Tensor] = {}
         for layer in traced(self.network).layers:
             params |= layer.initial(self.norm, generator)
-        params[f"{PROJECTION}weight"] = he_normal((self.projection, _features(self.network, self.size)), generator)
-        return params
+        return params | self._initial_projection(_features(self.network, self.size), generator)
 
     def __call__(self, params: Params, inputs: Tensor, normalise: Normalise) -> Tensor:
         values = as_shares(inputs, params[f"{PROJECTION}weight"]).expand(-1, 3, -1, -1)
@@ -94,8 +77,7 @@ class TorchvisionNetwork:
             return normalised(self.norm, layer, params, values, normalise=normalise, groups=self.groups)
 
         features = _Run(traced(self.network), params, norm).run(values)
-        values = F.linear(features.flatten(1), params[f"{PROJECTION}weight"])
-        return F.normalize(values, dim=1) * self.projection**0.5 if self.unit else values
+        return self._projected(params, features)
 
     def pretrained(self, params: Params, weights: Params) -> dict[str, Tensor]:
         """Give parameters with the weights of a torchvision state dict in place of the network's own; the projection stays.
