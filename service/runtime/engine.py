@@ -89,6 +89,9 @@ class Engine:
         """Adapt one meta-model to several support sets; one that diverges is an error in its place."""
         # Without a closed form the inner loop differentiates, which tensors of inference mode would forbid.
         with torch.no_grad(), torch.inference_mode(model.recipe.closed_form):
+            if model.recipe.regression:
+                # Nothing is told of embeddings, as leave-one-out is of classes.
+                return [_fitted(self._alone(model, task), None, None) for task in tasks]
             embedded = self._embed_supports(model, tasks)
             return in_buckets(partial(self._fit, model), list(zip(tasks, embedded, strict=True)), _extent)
 
@@ -106,22 +109,21 @@ class Engine:
 
     def _fit(self, model: MetaModel, embedded: Sequence[tuple[AdaptTask, Tensor]]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt to tasks and their embeddings [views, N, D]."""
-        adapted = self._adapted(model, embedded)
-        if model.recipe.regression:
-            return [_fitted(each, None, None) for each in adapted]
         # An example is left out with all its views: their mean stands for it, as it does in a prototype.
         examples = TaskBatch.of([self._support(task, rows.mean(dim=0, keepdim=True)) for task, rows in embedded])
+        if model.recipe.closed_form:
+            seen = examples if model.recipe.views == 1 else TaskBatch.of([self._support(task, rows) for task, rows in embedded])
+            adapted = adapt_heads(model.params, model.recipe, seen, [task.steps for task, _ in embedded])
+        elif model.recipe.moves_body:
+            adapted = [self._alone(model, task) for task, _ in embedded]
+        else:
+            starts = [head_start(model.params, model.recipe, self._support(task, rows)) for task, rows in embedded]
+            adapted = [stepped(start, task.steps) for start, (task, _) in zip(starts, embedded, strict=True)]
         known = reaches(examples, model.spread) if measures_distance(model.recipe) else [None] * len(embedded)
         return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(examples), known, strict=True)]
 
-    def _adapted(self, model: MetaModel, embedded: Sequence[tuple[AdaptTask, Tensor]]) -> list[Adapted]:
-        if model.recipe.moves_body:
-            return [adapt(model, self._here(task.support), task.steps) for task, _ in embedded]
-        supports = [self._support(task, rows) for task, rows in embedded]
-        if not model.recipe.closed_form:
-            starts = [head_start(model.params, model.recipe, support) for support in supports]
-            return [stepped(start, task.steps) for start, (task, _) in zip(starts, embedded, strict=True)]
-        return adapt_heads(model.params, model.recipe, TaskBatch.of(supports), [task.steps for task, _ in embedded])
+    def _alone(self, model: MetaModel, task: AdaptTask) -> Adapted:
+        return adapt(model, self._here(task.support), task.steps)
 
     def _support(self, task: AdaptTask, embedded: Tensor) -> Support:
         """Put embeddings [views, N, D] in the place of a task's inputs, view by view."""
