@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from service.learner import losses
 from service.learner.descent import DESCENTS
@@ -71,8 +72,9 @@ def _class_by_class(labels: Tensor) -> Tensor:
     """Order examples so that the first of every class come first, then the second ones."""
     if labels.dim() > 1:
         return torch.arange(len(labels))
-    nth = torch.stack([(labels[:place] == label).sum() for place, label in enumerate(labels)])
-    return torch.argsort(nth * (int(labels.max()) + 1) + labels)
+    each = F.one_hot(labels)
+    nth = each.cumsum(dim=0).gather(1, labels.unsqueeze(1)).squeeze(1)
+    return torch.argsort(nth * each.shape[1] + labels)
 
 
 @dataclass(frozen=True, slots=True)

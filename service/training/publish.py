@@ -18,7 +18,7 @@ from service.training.calibrate import calibrate
 from service.training.evaluate import Pool, evaluate, pool
 from service.training.meta_train import Trained
 from service.training.options import TrainOptions
-from service.training.regression import Errors
+from service.training.regression import judge_regression
 from service.training.sources.sinusoid import Sinusoids
 from service.training.tasks import Tasks, judge_on
 
@@ -62,9 +62,9 @@ def calibrate_again(stored: Stored, options: TrainOptions, data: Mapping[str, Ta
 def find_out(model: MetaModel, data: Mapping[str, Tasks], options: TrainOptions) -> Findings:
     """Calibrate on the validation classes, then judge on the test classes; a regression has no scores to calibrate."""
     test, validation, label = data["test"], data["validation"], f"{options.data.source} test classes"
-    if isinstance(test, Sinusoids) or isinstance(validation, Sinusoids):
+    if isinstance(test, Sinusoids):
         return Findings(errors=error_rows(model, test, options, label=f"{options.data.source} tasks"))
-    calibration = calibrate(model, validation, options)
+    calibration = calibrate(model, validation, options) if isinstance(validation, ClassInputs) else None
     rows = evaluation_rows(model, pool(model, test, calibration), options, label=label)
     if options.final.rotations:
         turned = pool(model, test.with_rotations(), calibration)
@@ -120,28 +120,26 @@ def evaluation_rows(model: MetaModel, prepared: Pool, options: TrainOptions, *, 
     return rows
 
 
-def error_rows(model: MetaModel, tasks: Tasks, options: TrainOptions, *, label: str) -> list[ErrorRow]:
+def error_rows(model: MetaModel, tasks: Sinusoids, options: TrainOptions, *, label: str) -> list[ErrorRow]:
     """Fill the table of a regression: every shot of the configuration, after one step, the default and the most."""
-    final, recipe, judge = options.final, model.recipe, judge_on(model, tasks)
+    final, recipe = options.final, model.recipe
     rows = []
     for shot, steps in product(final.shots, sorted({min(1, recipe.steps_max), recipe.steps_default, recipe.steps_max})):
-        found = judge(
-            EpisodeShape(options.validation.way, (shot, shot), final.queries), steps=steps, episodes=final.episodes, seed=options.seed
-        )
-        if isinstance(found, Errors):
-            rows.append(
-                ErrorRow(
-                    data=label,
-                    shot=shot,
-                    scope=recipe.scope,
-                    steps=steps,
-                    squared_error=round(found.mean, 5),
-                    ci95=round(found.ci95, 5),
-                    median=round(found.median, 5),
-                    episodes=final.episodes,
-                    queries=final.queries,
-                )
+        shape = EpisodeShape(options.validation.way, (shot, shot), final.queries)
+        found = judge_regression(model, tasks, shape, steps=steps, episodes=final.episodes, seed=options.seed)
+        rows.append(
+            ErrorRow(
+                data=label,
+                shot=shot,
+                scope=recipe.scope,
+                steps=steps,
+                squared_error=round(found.mean, 5),
+                ci95=round(found.ci95, 5),
+                median=round(found.median, 5),
+                episodes=final.episodes,
+                queries=final.queries,
             )
+        )
     return rows
 
 
