@@ -18,7 +18,8 @@ from innerloop.errors import (
 )
 from innerloop.exchange import Call
 
-_PASSING = (QueueFullError, DrainingError, StoreUnavailableError, IdempotencyKeyBusyError)
+# What a server says of itself that will pass.
+PASSING = (QueueFullError, DrainingError, StoreUnavailableError, IdempotencyKeyBusyError)
 _GATEWAY = (502, 503, 504)  # a proxy answered for a server that it could not ask
 
 
@@ -89,4 +90,4 @@ def _passes(error: InnerloopError) -> bool:
         return error.passing
     if isinstance(error, UnexpectedAnswerError):
         return error.status in _GATEWAY
-    return isinstance(error, _PASSING)
+    return isinstance(error, PASSING)

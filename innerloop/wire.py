@@ -4,7 +4,7 @@ Multipart and zip requests carry the same fields in another shape (see the serve
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -257,17 +257,24 @@ class Prediction(LabelScore):
     top: tuple[LabelScore, ...]
 
 
-class Predictions(Wire):
-    """Answer of both predict calls, in the order of the queries."""
+PredictedT = TypeVar("PredictedT", bound=Wire)
+
+
+class Answered(Wire, Generic[PredictedT]):
+    """What both predict calls answer, in the order of the queries, and which revision answered."""
 
     session: str | None = Field(description="null for the one-call form")
     revision: int
     model: str
     weights_digest: str
-    predictions: tuple[Prediction, ...]
+    predictions: tuple[PredictedT, ...]
     milliseconds: Milliseconds
     refitted: bool = Field(default=False, description="the revision was made anew, because stored weights were lost")
     stale: bool = Field(default=False, description="the session store is away: this is the last state that was seen")
+
+
+class Predictions(Answered[Prediction]):
+    """Answer of both predict calls, in the order of the queries."""
 
 
 class Estimate(Wire):
@@ -276,17 +283,8 @@ class Estimate(Wire):
     target: tuple[float, ...]
 
 
-class Estimates(Wire):
+class Estimates(Answered[Estimate]):
     """Answer of both predict calls for a meta-model that predicts numbers, in the order of the queries."""
-
-    session: str | None = Field(description="null for the one-call form")
-    revision: int
-    model: str
-    weights_digest: str
-    predictions: tuple[Estimate, ...]
-    milliseconds: Milliseconds
-    refitted: bool = Field(default=False, description="the revision was made anew, because stored weights were lost")
-    stale: bool = Field(default=False, description="the session store is away: this is the last state that was seen")
 
 
 class EvaluationRow(Wire):

@@ -1,16 +1,7 @@
 """The exit statuses of the command line."""
 
-from innerloop.errors import (
-    DeadlineError,
-    DeviceMemoryError,
-    DrainingError,
-    IdempotencyKeyBusyError,
-    InnerloopError,
-    QueueFullError,
-    ServerUnreachableError,
-    StoreUnavailableError,
-    UnexpectedAnswerError,
-)
+from innerloop.errors import DeadlineError, DeviceMemoryError, InnerloopError, ServerUnreachableError, UnexpectedAnswerError
+from innerloop.retries import PASSING
 
 REFUSED = 1
 UNREACHABLE = 3  # 2 is wrong usage, which the parser ends with
@@ -21,7 +12,7 @@ EPILOG = (
     "4 the server cannot do it now, try again later."
 )
 
-_LATER = (QueueFullError, DrainingError, StoreUnavailableError, IdempotencyKeyBusyError, DeadlineError, DeviceMemoryError)
+_LATER = (*PASSING, DeadlineError, DeviceMemoryError)
 
 
 def status_of(error: InnerloopError) -> int:

@@ -9,16 +9,14 @@ from service.learner.calibration import Calibration, Cell, fit_temperature
 from service.learner.episodes import ClassInputs, EpisodeShape
 from service.learner.meta_model import MetaModel
 from service.learner.recipe import Recipe
-from service.training.evaluate import Pool, answers, pool
+from service.training.evaluate import Pool, answers, fitting_shapes, pool
 from service.training.options import TrainOptions
 
 
 def calibrate(model: MetaModel, classes: ClassInputs, options: TrainOptions) -> Calibration | None:
     """Fit a temperature for each way and shot that the classes allow, and each count of inner steps; None where they allow none."""
     how, queries = options.calibration, options.validation.queries
-    most = min(map(classes.size, range(len(classes)))) - queries
-    ways = [way for way in (how.ways if model.recipe.way is None else (model.recipe.way,)) if way <= len(classes)]
-    shapes = [EpisodeShape(way, (shot, shot), queries) for way, shot in product(ways, how.shots) if shot <= most]
+    shapes = fitting_shapes(classes, model.recipe, how.ways, [(shot, shot) for shot in how.shots], queries=queries)
     prepared = pool(model, classes)
     cells = [
         _fitted(model, prepared, shape, steps=steps, options=options) for shape, steps in product(shapes, counts_of_steps(model.recipe))

@@ -1,8 +1,9 @@
 """Accuracy as served: episodes of unseen classes, every query judged alone with frozen statistics."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from service.learner.batched_heads import adapt_heads
 from service.learner.calibration import Calibration
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, Support, sample_episode
 from service.learner.meta_model import Adapted, MetaModel, adapt, head_start, stepped
+from service.learner.recipe import Recipe
 from service.learner.task_batch import TaskBatch
 from service.learner.views import view
 
@@ -74,6 +76,15 @@ class Pool:
         examples = self.support[drawn.support.inputs]
         support = Support(examples.transpose(0, 1).flatten(0, 1), drawn.support.labels.repeat(examples.shape[1]), drawn.support.way)
         return Episode(support, self.queries[drawn.queries], drawn.query_labels)
+
+
+def fitting_shapes(
+    classes: ClassInputs, recipe: Recipe, ways: Sequence[int], shots: Sequence[tuple[int, int]], *, queries: int
+) -> list[EpisodeShape]:
+    """Give the kinds of episode that the classes and the head allow, way by way; a range of shots is drawn from for each class."""
+    most = min(map(classes.size, range(len(classes)))) - queries
+    allowed = [way for way in (ways if recipe.way is None else (recipe.way,)) if way <= len(classes)]
+    return [EpisodeShape(way, shot, queries, uneven=shot[0] < shot[1]) for way, shot in product(allowed, shots) if shot[1] <= most]
 
 
 @torch.no_grad()

@@ -4,7 +4,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Literal
 
 import torch
@@ -12,7 +11,7 @@ import torch
 from service.learner.episodes import ClassInputs, EpisodeShape, Support, sample_episode
 from service.learner.meta_model import MetaModel, adapt, as_served
 from service.learner.recipe import Recipe
-from service.training.evaluate import Pool, evaluate
+from service.training.evaluate import Pool, evaluate, fitting_shapes
 
 WAYS, SHOTS = (2, 5, 20, 50, 100), ((1, 1), (5, 5), (10, 10))
 UNEVEN = (1, 10)
@@ -65,10 +64,7 @@ class TimeRow:
 
 def shapes(classes: ClassInputs, recipe: Recipe, *, queries: int) -> list[EpisodeShape]:
     """Give the kinds of episode of a report, as far as the classes and the head go."""
-    most = min(map(classes.size, range(len(classes)))) - queries
-    ways = [way for way in (WAYS if recipe.way is None else (recipe.way,)) if way <= len(classes)]
-    even = [EpisodeShape(way, shot, queries) for way, shot in product(ways, SHOTS) if shot[1] <= most]
-    return even + [EpisodeShape(way, UNEVEN, queries, uneven=True) for way in ways if UNEVEN[1] <= most]
+    return [shape for shots in (SHOTS, (UNEVEN,)) for shape in fitting_shapes(classes, recipe, WAYS, shots, queries=queries)]
 
 
 def usual(chosen: Sequence[EpisodeShape]) -> list[EpisodeShape]:
