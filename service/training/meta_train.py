@@ -1,9 +1,8 @@
 """Meta-training: sample episodes, adapt to each, move the initialisation so that adapting works better."""
 
-import hashlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -11,38 +10,27 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from service.learner.encoders.encoder import Normalise
 from service.learner.encoders.torchvision_network import TorchvisionNetwork
-from service.learner.episodes import ClassInputs, Episode, EpisodeShape, sample_episode
-from service.learner.meta_model import Encode, MetaModel, initial_params
-from service.learner.outer_rules import Learner, Outcome
+from service.learner.episodes import ClassInputs, Episode, EpisodeShape
+from service.learner.meta_model import MetaModel, initial_params
+from service.learner.outer_rules import Outcome
 from service.learner.parameters import Params, channels_last, detached, moved_to, trainable
-from service.learner.statistics import episode_statistics, measure
-from service.training.augmentation import augment, unchanged
+from service.learner.statistics import measure
+from service.training.augmentation import unchanged
 from service.training.checkpoint import Best, Checkpoint, load_checkpoint, save_checkpoint
 from service.training.demands import require_enough, require_work_for_all
 from service.training.evaluate import Judged
+from service.training.gradient import episodes_of, generator_of, gradient
 from service.training.options import Optimiser, TrainOptions
-from service.training.pretraining import (
-    Batch,
-    by_nearest_means,
-    classification_gradient,
-    draw_batch,
-    initial_classifier,
-    without_classifier,
-)
+from service.training.pretraining import by_nearest_means, initial_classifier, without_classifier
 from service.training.processes import CPU, Processes
 from service.training.regression import Errors
-from service.training.sources.sinusoid import Sinusoids
 from service.training.starting_weights import Starting, starting_from
 from service.training.tasks import Tasks, judge_on
 
 STATISTICS_SAMPLE = 2048
 
 ALONE = Processes.alone()
-
-# Beside the gradients of an outcome, its loss and accuracy.
-TOLD = "told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +107,7 @@ def meta_train(  # noqa: PLR0913 - what is trained, on what, where to, and who w
     started = time.monotonic() - state.seconds
 
     while state.step < options.steps and not _exhausted(state, options) and not processes.agreed(should_stop()):
-        outcome = _gradient(options, data["train"], params, state.step, processes=processes)
+        outcome = gradient(options, data["train"], params, state.step, processes=processes)
         rate = _learning_rate(state.step, options)
         _meta_step(optimiser, params, outcome, rate, options.optimiser)
         state = replace(state, step=state.step + 1, average=_averaged(state.average, params, state.step, options.optimiser.ema))
@@ -140,7 +128,7 @@ def _save(run: Path, state: Checkpoint, options: TrainOptions, processes: Proces
 
 def _fresh(options: TrainOptions, tasks: Tasks) -> Checkpoint:
     starting = _starting(options)
-    drawn = initial_classifier(options, tasks, _generator(options.seed, "classifier")) if isinstance(tasks, ClassInputs) else {}
+    drawn = initial_classifier(options, tasks, generator_of(options.seed, "classifier")) if isinstance(tasks, ClassInputs) else {}
     params = {**starting.params, **drawn}
     return Checkpoint(
         step=0, params=params, average=params, optimiser={}, best=None, stale=0, seconds=0.0, starting_weights=starting.sha256
@@ -149,7 +137,7 @@ def _fresh(options: TrainOptions, tasks: Tasks) -> Checkpoint:
 
 def _starting(options: TrainOptions) -> Starting:
     encoder = options.build_encoder()
-    params = initial_params(encoder, options.build_recipe(), _generator(options.seed, "initial"))
+    params = initial_params(encoder, options.build_recipe(), generator_of(options.seed, "initial"))
     if options.weights is None or not isinstance(encoder, TorchvisionNetwork):
         return Starting(params, None)
     return starting_from(options.weights, encoder, params)
@@ -169,87 +157,6 @@ def _result(state: Checkpoint, options: TrainOptions) -> Trained | None:
 
 def _exhausted(state: Checkpoint, options: TrainOptions) -> bool:
     return 0 < options.validation.patience <= state.stale and state.step > options.pretraining.steps
-
-
-def _generator(seed: int, *place: object) -> torch.Generator:
-    """Give the generator of one place in the run, the same whenever that place is reached."""
-    digest = hashlib.sha256("/".join(map(str, (seed, *place))).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-def episodes_of(options: TrainOptions, tasks: Tasks, step: int, indices: Iterable[int]) -> Iterator[Episode]:
-    """Sample and augment episodes of one step of the run, named by their places in the meta-batch."""
-    stage = options.stage_at(step)
-    for index in indices:
-        generator = _generator(options.seed, step, index)
-        way = int(torch.randint(stage.way[0], stage.way[1] + 1, (), generator=generator))
-        group = stage.group if float(torch.rand((), generator=generator)) < stage.grouped else 0
-        yield _draw(options, tasks, EpisodeShape(way, stage.shot, stage.queries, stage.uneven, group, stage.turns), generator)
-
-
-def _draw(options: TrainOptions, tasks: Tasks, shape: EpisodeShape, generator: torch.Generator) -> Episode:
-    """Draw an episode as training sees it: every picture changed on its own."""
-    if isinstance(tasks, Sinusoids):
-        return tasks.episode(shape, generator)
-    episode = sample_episode(tasks, shape, generator)
-    images = augment(torch.cat([episode.support.inputs, episode.queries]), options.augmentation, generator, size=options.preprocessing.size)
-    support, queries = torch.split(images, [len(episode.support.labels), len(episode.query_labels)])
-    return replace(episode, support=replace(episode.support, inputs=support), queries=queries)
-
-
-def _gradient(options: TrainOptions, tasks: Tasks, params: Params, step: int, *, processes: Processes) -> Outcome:
-    """Give the gradient of one step of the run: of a batch while pretraining lasts, then of episodes."""
-    if step < options.pretraining.steps and isinstance(tasks, ClassInputs):
-        size = len(processes.share(options.pretraining.batch))
-        # The first process draws what a run of one process does.
-        place = (step, "batch", processes.rank) if processes.rank else (step, "batch")
-        batch = _batch_on(processes.device, draw_batch(options, tasks, size, _generator(options.seed, *place)))
-        outcome = classification_gradient(options, _encode(options), params, batch)
-        return _summed([outcome], params, share=size / options.pretraining.batch, processes=processes)
-    count, learned = options.stage_at(step).episodes, without_classifier(params)
-    episodes = (_episode_on(processes.device, each) for each in episodes_of(options, tasks, step, processes.share(count)))
-    return _summed(_outcomes(options, learned, episodes, step), learned, share=1 / count, processes=processes)
-
-
-def _episode_on(device: torch.device, episode: Episode) -> Episode:
-    support = replace(episode.support, inputs=episode.support.inputs.to(device), labels=episode.support.labels.to(device))
-    return replace(episode, support=support, queries=episode.queries.to(device), query_labels=episode.query_labels.to(device))
-
-
-def _batch_on(device: torch.device, batch: Batch) -> Batch:
-    return Batch(batch.images.to(device), batch.labels.to(device))
-
-
-def _encode(options: TrainOptions) -> Encode:
-    """Give the encoder as it trains: on the statistics of its batch, in the configured precision, float32 embeddings."""
-    encoder = options.build_encoder()
-
-    def encode(params: Params, inputs: Tensor, normalise: Normalise | None) -> Tensor:
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"):
-            return encoder(params, inputs, normalise or episode_statistics).to(torch.float32)
-
-    return encode
-
-
-def _outcomes(options: TrainOptions, params: Params, episodes: Iterable[Episode], step: int) -> list[Outcome]:
-    """Give what each episode of one meta-step says."""
-    meta_step = step - options.pretraining.steps
-    rule, steps, progress = options.algorithm.outer_rule, options.stage_at(step).inner_steps, meta_step / options.meta_steps
-    learner = Learner(params, options.build_recipe(), options.build_encoder(), _encode(options))
-    return [rule(learner, each, steps, progress=progress) for each in episodes]
-
-
-def _summed(outcomes: Sequence[Outcome], params: Params, *, share: float, processes: Processes) -> Outcome:
-    """Average what was found out by all processes, by this one perhaps nothing; each outcome counts its share of the whole."""
-    names = list(outcomes[0].gradients) if outcomes else list(params)
-    found = {name: torch.zeros_like(params[name]) for name in names}
-    for name, value in found.items():
-        for each in outcomes:
-            value.add_(each.gradients[name], alpha=share)
-    told = [share * sum(each.loss for each in outcomes), share * sum(each.accuracy for each in outcomes)]
-    both = processes.summed({**found, TOLD: next(iter(found.values())).new_tensor(told)})
-    loss, accuracy = both[TOLD].tolist()
-    return Outcome({name: both[name] for name in names}, loss, accuracy)
 
 
 def _optimiser(params: Params, options: Optimiser) -> torch.optim.Optimizer:
@@ -329,5 +236,5 @@ def freeze(options: TrainOptions, params: Params, tasks: Tasks) -> MetaModel:
 
 
 def _sample(options: TrainOptions, classes: ClassInputs) -> Tensor:
-    rows = torch.randperm(len(classes.inputs), generator=_generator(options.seed, "statistics"))[:STATISTICS_SAMPLE]
+    rows = torch.randperm(len(classes.inputs), generator=generator_of(options.seed, "statistics"))[:STATISTICS_SAMPLE]
     return unchanged(classes.inputs[rows], size=options.preprocessing.size)

@@ -15,7 +15,8 @@ from service.learner.presets import PRESETS
 from service.learner.statistics import measure
 from service.training.checkpoint import load_checkpoint, save_checkpoint
 from service.training.evaluate import evaluate, pool
-from service.training.meta_train import Trained, episodes_of, freeze, meta_train
+from service.training.gradient import episodes_of
+from service.training.meta_train import Trained, freeze, meta_train
 from service.training.options import TrainOptions
 from tests.learner.tasks import distance
 from tests.training.runs import (
