@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Literal, TypeVar
 
 import torch
+import torch.distributed.nn.functional  # its functions keep the group that there is on import as their default: then there is none
 from torch import distributed
 
 from service.errors import BadConfigError, LostProcessError

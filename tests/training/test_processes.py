@@ -122,7 +122,8 @@ def test_a_killed_process_ends_the_others_with_an_error_and_resuming_gives_the_u
 ) -> None:
     options, broken = tiny_options(**MAML), Run(tmp_path / "broken", MAML, stop={}, kill={1: 3})
     assert survivor_of(broken, tmp_path / "said") == [0, -signal.SIGKILL]
-    assert re.match(r"lost_process: .*one has ended or is stuck; .* --resume$", (tmp_path / "said").read_text(encoding="utf-8"))
+    said = (tmp_path / "said").read_text(encoding="utf-8")
+    assert re.match(r"lost_process: .*one has ended or is stuck; .* --resume; 0 threads left$", said)
     assert load_checkpoint(tmp_path / "broken", options).step == 2
     ended(started(pool, replace(broken, kill={}, resume=True)))
     ended(started(pool, Run(tmp_path / "whole", MAML, stop={}, kill={})))
