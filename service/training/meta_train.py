@@ -170,10 +170,11 @@ def _optimiser(params: Params, options: Optimiser) -> torch.optim.Optimizer:
 
 
 def _learning_rate(step: int, options: TrainOptions) -> float:
-    """Warm up linearly, then follow a cosine to zero."""
+    """Warm up linearly, then follow a cosine to zero, at the stage's pace."""
+    pace = 1.0 if step < options.pretraining.steps else options.stage_at(step).pace
     done, warmup = (step + 1) / options.steps, options.optimiser.warmup
     share = done / warmup if done < warmup else (1 + math.cos(math.pi * (done - warmup) / (1 - warmup))) / 2
-    return options.optimiser.learning_rate * share
+    return options.optimiser.learning_rate * share * pace
 
 
 def _meta_step(optimiser: torch.optim.Optimizer, params: Params, outcome: Outcome, rate: float, options: Optimiser) -> None:

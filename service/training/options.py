@@ -106,6 +106,7 @@ class Stage(Options):
     queries: int = Field(3, ge=1, description="queries per class")
     inner_steps: int = Field(0, ge=0)
     episodes: int = Field(1, ge=1, description="episodes per meta-step (the meta-batch)")
+    pace: float = Field(1.0, gt=0, le=1, description="factor on the learning rate, which is the schedule's of the whole run")
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> "Stage":

@@ -152,6 +152,14 @@ def test_the_learning_rate_warms_up_linearly_and_follows_a_cosine_to_zero(tmp_pa
     assert heard.rates[-1] == pytest.approx(0, abs=1e-9)
 
 
+def test_a_stage_goes_at_its_own_pace_of_the_one_schedule(tmp_path: Path) -> None:
+    stage, steady, slow = {"steps": 2, "way": [3, 3], "queries": 2}, Heard(), Heard()
+    changes = {"pretraining": {"steps": 1, "batch": 4}, "optimiser": {"learning_rate": 0.02, "warmup": 0}}
+    train(tiny_options(**changes, stages=[stage, stage]), tmp_path / "steady", heard=steady)
+    train(tiny_options(**changes, stages=[stage, {**stage, "pace": 0.1}]), tmp_path / "slow", heard=slow)
+    assert slow.rates == pytest.approx([*steady.rates[:3], *(0.1 * rate for rate in steady.rates[3:])])
+
+
 def test_the_average_follows_the_weights_with_a_growing_decay(tmp_path: Path) -> None:
     """average ← d · average + (1 − d) · weights with d = min(decay, (1 + t) / (10 + t)), from the initial weights on."""
     options = tiny_options(optimiser={"ema": 0.25})
