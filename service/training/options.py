@@ -205,6 +205,10 @@ class TrainOptions(Options):
             raise ValueError("expected one [[stages]] table at least; only preset = 'protonet' does without, given steps in [pretraining]")
         require_fitting(encoder, recipe)
         self.algorithm.outer_rule.require_fitting(recipe)
+        if recipe.moves_body and self.precision != "float32":
+            raise ValueError(
+                f"precision = 'bfloat16' leaves the gradients that move a body too far off; expected float32 with scope {recipe.scope!r}"
+            )
         if recipe.head == "per_class" and not self._only_way(recipe.way):
             raise ValueError(
                 f"a per_class head serves {recipe.way} classes only; set way = [{recipe.way}, {recipe.way}] in every stage,"

@@ -125,6 +125,12 @@ def refusal(**changes: Any) -> str:
 
 
 @pytest.mark.parametrize("scope", ["last_block", "body", "all"])
+def test_moving_the_body_in_bfloat16_is_refused(scope: str) -> None:
+    said = f"expected float32 with scope '{scope}'"
+    assert said in refusal(recipe={"scope": scope}, encoder=PER_CLASS["encoder"], precision="bfloat16")
+
+
+@pytest.mark.parametrize("scope", ["last_block", "body", "all"])
 def test_moving_the_body_on_batch_norm_is_refused_and_on_group_norm_it_is_not(scope: str) -> None:
     assert "use norm = 'group' or 'task' in [encoder], or scope = 'head'" in refusal(recipe={"scope": scope})
     tiny_options(recipe={"scope": scope}, encoder=PER_CLASS["encoder"])
