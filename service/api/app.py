@@ -77,7 +77,8 @@ def create_app(settings: Settings, *, place: int | None = None) -> FastAPI:
     app.state.store_kind = settings.store.partition(":")[0]
     app.add_middleware(TraceMiddleware)
     install_problem_handlers(app)
-    for routes in (models, sessions, examples, export, predictions, inference, health):
+    # Tried in this order: those that are asked most come first.
+    for routes in (predictions, sessions, examples, export, models, inference, health):
         app.include_router(routes.router)
     install_playground(app)
     return app

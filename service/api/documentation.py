@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from innerloop import wire
 from service.api.bodies import FILE
+from service.api.dependencies import CallHeaders
 from service.api.problems import FRAMEWORK_CODES, STATUSES
 
 FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
@@ -17,6 +18,15 @@ _CODES = sorted({(status, error.code) for error, status in STATUSES.items()} | s
 PROBLEM = {
     "description": "An error, as RFC 9457 has it; `code` is one of: " + ", ".join(f"{code} ({status})" for status, code in _CODES),
     "content": {"application/problem+json": {"schema": wire.Problem.model_json_schema()}},
+}
+
+
+# Of every route that takes a `Call`.
+CALL = {
+    "parameters": [
+        {"name": name, "in": "header", "required": False, "schema": schema}
+        for name, schema in CallHeaders.model_json_schema()["properties"].items()
+    ]
 }
 
 
@@ -31,7 +41,7 @@ def _forms(json_body: type[BaseModel], options: type[BaseModel], parts: dict[str
         "application/json": {"schema": _inline(json_body.model_json_schema())},
     }
     query = [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in fields.items()]
-    return {"requestBody": {"required": True, "content": content}, "parameters": query}
+    return {"requestBody": {"required": True, "content": content}, "parameters": [*query, *CALL["parameters"]]}
 
 
 def _inline(schema: dict[str, Any]) -> dict[str, Any]:
@@ -71,10 +81,11 @@ WEIGHTS: dict[int | str, dict[str, Any]] = {
     }
 }
 IMPORT = {
+    **CALL,
     "requestBody": {
         "required": True,
         "content": {FILE: {"schema": {**_EXPORT, "description": "what GET /v1/sessions/{id}/weights gave, as safetensors"}}},
-    }
+    },
 }
 
 PROTOCOL_ERROR: dict[str, Any] = {
@@ -106,5 +117,5 @@ def _inference(tensors: str) -> dict[str, Any]:
 INFER: dict[str, Any] = {
     "response_class": Response,
     "responses": {200: {"description": "The outputs", "content": _inference("outputs")}},
-    "openapi_extra": {"requestBody": {"required": True, "content": _inference("inputs")}},
+    "openapi_extra": {**CALL, "requestBody": {"required": True, "content": _inference("inputs")}},
 }

@@ -2,11 +2,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from innerloop import wire
 from innerloop.wire import OneCallOptions
+from service.api.dependencies import call_of
 from service.api.problems import FRAMEWORK_CODES, STATUSES
+from service.api.routes import examples, export, health, inference, models, predictions, sessions
 
 FORMS = ("multipart/form-data", "application/zip", "application/json")
 JSON = ("application/json",)
@@ -93,6 +96,23 @@ def test_the_document_has_what_openapi_asks_of_every_call(document: dict[str, An
         assert {name for name, where in placed if where == "path"} == {part[1:-1] for part in path.split("/") if part.startswith("{")}
         assert all("description" in response for response in operation["responses"].values())
         assert all("schema" in form for form in operation.get("requestBody", {}).get("content", {}).values())
+
+
+def test_the_headers_of_a_call_are_described_wherever_they_are_read(document: dict[str, Any]) -> None:
+    """They are not read by FastAPI, so nothing else describes them."""
+    parts = (examples, export, health, inference, models, predictions, sessions)
+    found = {
+        (route.path, method.lower()): any(each.call is call_of for each in route.dependant.dependencies)
+        for part in parts
+        for route in part.router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    assert sum(found.values()) == 11
+    for (path, method), reads in found.items():
+        described = [each["name"] for each in document["paths"][path][method].get("parameters", ()) if each["in"] == "header"]
+        assert ({"Request-Timeout-Ms", "Idempotency-Key"} <= set(described)) == reads, (path, method)
+        assert len(described) == len(set(described))
 
 
 def test_every_answer_is_described_by_a_schema(document: dict[str, Any]) -> None:

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query, Response
 
 from innerloop import wire
 from service.api import answers
-from service.api.dependencies import Expected, Tenant, TheBody, TheCaller, TheRuntime
-from service.api.documentation import GROW
+from service.api.dependencies import Expected, Tenant, TheCall, TheRuntime
+from service.api.documentation import CALL, GROW
 from service.errors import InvalidRequestError
 
 router = APIRouter(prefix="/v1/sessions/{session_id}/examples", tags=["sessions"])
@@ -23,25 +23,23 @@ async def list_examples(
 
 
 @router.post("", openapi_extra=GROW)
-async def add_examples(
-    session_id: str, body: TheBody, caller: TheCaller, runtime: TheRuntime, expected: Expected, response: Response
-) -> wire.AdaptedSession:
+async def add_examples(session_id: str, call: TheCall, expected: Expected, response: Response) -> wire.AdaptedSession:
     """Add examples, of new classes too; the next revision is fitted to the whole support set from the meta-initialisation."""
+    body = await call.body()
     if body.queries:
         name = body.queries[0].name
         raise InvalidRequestError(f"{name}: expected labelled examples only", field=name)
     body.read(wire.GrowOptions)
-    return answers.adapted_session(await runtime.sessions.grow(caller, session_id, body.support, expected=expected), response)
+    return answers.adapted_session(await call.runtime.sessions.grow(call.caller, session_id, body.support, expected=expected), response)
 
 
-@router.delete("")
+@router.delete("", openapi_extra=CALL)
 async def remove_examples(
     session_id: str,
     ids: Annotated[list[int], Query(alias="id", min_length=1, description="of the examples to remove")],
-    caller: TheCaller,
-    runtime: TheRuntime,
+    call: TheCall,
     expected: Expected,
     response: Response,
 ) -> wire.AdaptedSession:
     """Remove examples; the next revision is fitted to those that stay."""
-    return answers.adapted_session(await runtime.sessions.shrink(caller, session_id, ids, expected=expected), response)
+    return answers.adapted_session(await call.runtime.sessions.shrink(call.caller, session_id, ids, expected=expected), response)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from service.api.bodies import FILE, read_content
-from service.api.dependencies import Tenant, TheCaller, TheRuntime
+from service.api.dependencies import Call, Tenant, TheCall, TheRuntime
 from service.api.documentation import INFER, PROTOCOL_ERROR
 from service.api.inference import described, outputs, refuse_others, single_inputs, the_inputs, the_labels
 from service.api.routes.health import readyz
@@ -77,17 +77,15 @@ HeaderLength = Annotated[
 
 
 @router.post("/models/{name}/infer", **INFER)
-async def infer(name: str, request: Request, caller: TheCaller, runtime: TheRuntime, header_length: HeaderLength = None) -> Response:
+async def infer(name: str, call: TheCall, header_length: HeaderLength = None) -> Response:
     """Classify `images` or `vectors` with a session; with a meta-model after adapting to `support_images` and `support_labels`."""
-    return await _infer(runtime, caller, request, (name, None), header_length)
+    return await _infer(call, (name, None), header_length)
 
 
 @router.post("/models/{name}/versions/{version}/infer", **INFER)
-async def infer_version(
-    name: str, version: int, request: Request, caller: TheCaller, runtime: TheRuntime, header_length: HeaderLength = None
-) -> Response:
+async def infer_version(name: str, version: int, call: TheCall, header_length: HeaderLength = None) -> Response:
     """Classify with one revision of a session, or with one version of a meta-model."""
-    return await _infer(runtime, caller, request, (name, version), header_length)
+    return await _infer(call, (name, version), header_length)
 
 
 async def _metadata(runtime: Runtime, tenant: str, name: str, version: int | None) -> dict[str, Any]:
@@ -110,11 +108,11 @@ def _reference(name: str, version: int | None) -> str:
     return name if version is None else f"{name}@{version}"
 
 
-async def _infer(runtime: Runtime, caller: Caller, request: Request, model: tuple[str, int | None], header_length: int | None) -> Response:
-    if request.headers.get("content-encoding", "identity") != "identity":
+async def _infer(call: Call, model: tuple[str, int | None], header_length: int | None) -> Response:
+    if call.request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMediaTypeError("expected a body without Content-Encoding; send it uncompressed")
-    asked = read_inference(await read_content(request, runtime.fitter.limits), header_length)
-    found = await _answers(runtime, caller, model, asked.inputs)
+    asked = read_inference(await read_content(call.request, call.runtime.fitter.limits), header_length)
+    found = await _answers(call.runtime, call.caller, model, asked.inputs)
     name, _ = model
     answered = str(found.revision.number) if name.startswith(SESSION) else found.model.partition("@")[2]
     head = {"model_name": name, "model_version": answered, **({} if asked.id is None else {"id": asked.id})}

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from innerloop import wire
 from service.api import answers
-from service.api.dependencies import TheBody, TheCaller, TheRuntime
+from service.api.dependencies import TheCall
 from service.api.documentation import ONE_CALL, PREDICT
 from service.errors import InvalidRequestError
 from service.runtime.lifecycle import AdaptOptions
@@ -13,8 +13,9 @@ router = APIRouter(tags=["predictions"])
 
 
 @router.post("/v1/sessions/{session_id}/predict", openapi_extra=PREDICT)
-async def predict(session_id: str, body: TheBody, caller: TheCaller, runtime: TheRuntime) -> wire.Predictions | wire.Estimates:
+async def predict(session_id: str, call: TheCall) -> wire.Predictions | wire.Estimates:
     """Classify queries with a session's adapted weights, or predict their numbers, in the order they were sent."""
+    body = await call.body()
     if body.support:
         name = body.support[0].raw.name
         raise InvalidRequestError(
@@ -23,13 +24,15 @@ async def predict(session_id: str, body: TheBody, caller: TheCaller, runtime: Th
             field=name,
         )
     wanted = body.read(wire.PredictOptions)
-    found = await runtime.predict(caller, session_id, body.queries, top=wanted.top_k, revision=wanted.revision)
+    found = await call.runtime.predict(call.caller, session_id, body.queries, top=wanted.top_k, revision=wanted.revision)
     return answers.predictions(found, session_id)
 
 
 @router.post("/v1/predict", openapi_extra=ONE_CALL)
-async def predict_once(body: TheBody, caller: TheCaller, runtime: TheRuntime) -> wire.Predictions | wire.Estimates:
+async def predict_once(call: TheCall) -> wire.Predictions | wire.Estimates:
     """Adapt to a support set, classify queries or predict their numbers, and keep nothing."""
+    body = await call.body()
     wanted = body.read(wire.OneCallOptions)
     options = AdaptOptions(wanted.model, wanted.steps, wanted.scope)
-    return answers.predictions(await runtime.predict_once(caller, body.support, body.queries, options, top=wanted.top_k), None)
+    found = await call.runtime.predict_once(call.caller, body.support, body.queries, options, top=wanted.top_k)
+    return answers.predictions(found, None)

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query, Response
 
 from innerloop import wire
 from service.api import answers
-from service.api.dependencies import Expected, Tenant, TheBody, TheCaller, TheRuntime
-from service.api.documentation import ADAPT
+from service.api.dependencies import Expected, Tenant, TheCall, TheRuntime
+from service.api.documentation import ADAPT, CALL
 from service.errors import InvalidRequestError
 from service.runtime.lifecycle import AdaptOptions, Change, KeepOptions
 from service.sessions.store import Wanted
@@ -16,8 +16,9 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
 
 @router.post("", status_code=201, openapi_extra=ADAPT)
-async def create_session(body: TheBody, caller: TheCaller, runtime: TheRuntime, response: Response) -> wire.AdaptedSession:
+async def create_session(call: TheCall, response: Response) -> wire.AdaptedSession:
     """Adapt a meta-model to a support set and keep the result as a session."""
+    body = await call.body()
     if body.queries:
         name = body.queries[0].name
         raise InvalidRequestError(
@@ -28,7 +29,7 @@ async def create_session(body: TheBody, caller: TheCaller, runtime: TheRuntime, 
     wanted = body.read(wire.SessionOptions)
     options = AdaptOptions(wanted.model, wanted.steps, wanted.scope)
     keeping = KeepOptions(wanted.name, wanted.ttl_seconds, wanted.keep_support, wanted.from_session)
-    made = await runtime.sessions.create(caller, body.support, options, keeping)
+    made = await call.runtime.sessions.create(call.caller, body.support, options, keeping)
     response.headers["Location"] = f"/v1/sessions/{made.session.id}"
     return answers.adapted_session(made, response)
 
@@ -57,21 +58,21 @@ async def get_session(session_id: str, tenant: Tenant, runtime: TheRuntime, resp
     return answers.session_info(session)
 
 
-@router.patch("/{session_id}")
+@router.patch("/{session_id}", openapi_extra=CALL)
 async def change_session(
-    session_id: str, change: wire.SessionChange, caller: TheCaller, runtime: TheRuntime, expected: Expected, response: Response
+    session_id: str, change: wire.SessionChange, call: TheCall, expected: Expected, response: Response
 ) -> wire.SessionInfo:
     """Rename, pin, unpin or extend a session; a lifetime counts from now, the server's default after unpinning."""
     wanted = Change(change.name, change.pinned, change.ttl_seconds)
-    session = await runtime.sessions.change(caller, session_id, wanted, expected=expected)
+    session = await call.runtime.sessions.change(call.caller, session_id, wanted, expected=expected)
     response.headers["ETag"] = answers.etag(session)
     return answers.session_info(session)
 
 
-@router.delete("/{session_id}", status_code=204)
-async def delete_session(session_id: str, caller: TheCaller, runtime: TheRuntime, expected: Expected) -> None:
+@router.delete("/{session_id}", status_code=204, openapi_extra=CALL)
+async def delete_session(session_id: str, call: TheCall, expected: Expected) -> None:
     """End a session; asking for it again answers 410."""
-    await runtime.sessions.end(caller, session_id, expected=expected)
+    await call.runtime.sessions.end(call.caller, session_id, expected=expected)
 
 
 def _wanted(asked: wire.SessionFilter) -> Wanted:
