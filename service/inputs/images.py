@@ -57,9 +57,10 @@ def decode_image(content: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> 
 def _loaded(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, OverflowError, struct.error) as error:
         raise BrokenImageError(f"{name}: the image is damaged ({error}); save or upload it again", field=name) from None
+    return image
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -4,6 +4,7 @@ Every step looks at one image alone, never at a set, so a prediction cannot depe
 """
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal
 
 import numpy as np
@@ -55,8 +56,8 @@ class Preprocessing:
         """
         if self.kind == "photo":
             return _photo(image, self.size, self.channels)
-        square = _square_around(_ink(image), self.margin)
-        return torch.tensor(_stretch(_scaled(square, self.size))).repeat(self.channels, 1, 1)
+        scaled = _scaled(_square_around(_difference(image), self.margin), self.size)
+        return torch.from_numpy(np.repeat(_stretched(scaled, scaled.max())[None], self.channels, axis=0))
 
 
 def _photo(image: Image.Image, size: int, channels: int) -> Tensor:
@@ -64,19 +65,19 @@ def _photo(image: Image.Image, size: int, channels: int) -> Tensor:
     return torch.tensor(np.asarray(picture).reshape(size, size, channels)).permute(2, 0, 1).contiguous()
 
 
-def _ink(image: Image.Image) -> Pixels:
-    """Find the ink: [H, W] uint8, 0 paper to 255 the strongest. It is what disagrees with the border's median."""
+def _difference(image: Image.Image) -> NDArray[np.int16]:
+    """Find the ink: [H, W], 0 paper to 510, twice what disagrees with the border's median."""
     if image.mode in ("1", "L"):
-        return _visible(_distance_to_border(np.asarray(image.convert("L"))[:, :, None]))
+        return _distance_to_border(np.asarray(image.convert("L"))[:, :, None])
     pixels = np.asarray(image.convert("RGBA"))
     colour, alpha = pixels[:, :, :3], pixels[:, :, 3:]
     if (alpha == 255).all():
-        return _visible(_distance_to_border(colour))
+        return _distance_to_border(colour)
     # Transparent pixels have no colour of their own; one colour throughout means that alpha draws.
     visible = colour[alpha[:, :, 0] > 0]
     if len(visible) == 0 or (visible == visible[0]).all():
-        return _visible(_distance_to_border(alpha))
-    return _visible(_distance_to_border(_over_white(colour, alpha)))
+        return _distance_to_border(alpha)
+    return _distance_to_border(_over_white(colour, alpha))
 
 
 def _over_white(colour: Pixels, alpha: Pixels) -> Pixels:
@@ -87,36 +88,36 @@ def _over_white(colour: Pixels, alpha: Pixels) -> Pixels:
 
 def _distance_to_border(colour: Pixels) -> NDArray[np.int16]:
     """Differ from the border's median colour: [H, W, C] uint8 → [H, W] 0..510, twice the largest over the channels."""
-    border = np.concatenate([colour[0], colour[-1], colour[:, 0], colour[:, -1]])
+    border = np.sort(np.concatenate([colour[0], colour[-1], colour[:, 0], colour[:, -1]]), axis=0).astype(np.int16)
     # Twice, because a median may end in a half: rounded, it would tell a drawing from its inverse.
-    paper = np.rint(2 * np.median(border, axis=0)).astype(np.int16)
-    strongest: NDArray[np.int16] = np.abs(2 * colour.astype(np.int16) - paper).max(axis=2)
-    return strongest
+    paper = border[(len(border) - 1) // 2] + border[len(border) // 2]
+    doubled = 2 * colour.astype(np.int16)
+    return reduce(np.maximum, (np.abs(doubled[:, :, channel] - paper[channel]) for channel in range(len(paper))))
 
 
-def _visible(difference: NDArray[np.int16]) -> Pixels:
-    """Give the difference from the paper, doubled, as ink: 255 is the strongest."""
-    strongest = difference.max() / 2
-    if strongest < FAINTEST_INK:
-        raise BlankImageError(
-            f"expected a drawing, got a blank image: its strongest mark differs from its border by {strongest:.0f} of 255,"
-            f" at least {FAINTEST_INK} is needed; send an image with visible ink"
-        )
-    return _stretch(difference)
-
-
-def _stretch(ink: NDArray[Any]) -> Pixels:
+def _stretched(ink: NDArray[Any], strongest: float) -> Pixels:
     """Scale so that the strongest ink is 255."""
-    stretched: Pixels = np.rint(ink * np.float32(255 / ink.max())).astype(np.uint8)
+    stretched: Pixels = np.rint(ink * np.float32(255 / strongest)).astype(np.uint8)
     return stretched
 
 
-def _square_around(ink: Pixels, margin: float) -> Pixels:
-    """Crop to what is at least half as strong as the strongest ink, centred in a square with a margin."""
-    strong = ink >= 128
+def _square_around(difference: NDArray[np.int16], margin: float) -> Pixels:
+    """Crop to what is at least half as strong as the strongest ink, centred in a square with a margin; 255 is the strongest.
+
+    Raises:
+        BlankImageError: nothing is strong enough to be ink.
+    """
+    strongest = int(difference.max())
+    if strongest < 2 * FAINTEST_INK:
+        raise BlankImageError(
+            f"expected a drawing, got a blank image: its strongest mark differs from its border by {strongest / 2:.0f} of 255,"
+            f" at least {FAINTEST_INK} is needed; send an image with visible ink"
+        )
+    # Only what is cropped to is stretched; the rest is compared with the first difference that would be stretched to 128.
+    half = int(np.searchsorted(_stretched(np.arange(strongest + 1, dtype=np.int16), strongest), 128))
+    strong = difference >= half
     rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    crop = ink[top:bottom, left:right]
+    crop = _stretched(difference[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], strongest)
     if max(crop.shape) > LONGEST_INK:
         crop = np.asarray(Image.fromarray(crop).reduce(-(-max(crop.shape) // LONGEST_INK)))
     height, width = crop.shape
