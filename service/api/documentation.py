@@ -30,7 +30,10 @@ def _forms(json_body: type[BaseModel], options: type[BaseModel], parts: dict[str
         "application/zip": {"schema": archive},
         "application/json": {"schema": _inline(json_body.model_json_schema())},
     }
-    query = [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in fields.items()]
+    query = [
+        {"name": name, "in": "query", "required": False, "description": schema.get("description", ""), "schema": schema}
+        for name, schema in fields.items()
+    ]
     return {"requestBody": {"required": True, "content": content}, "parameters": query}
 
 

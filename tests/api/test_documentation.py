@@ -137,7 +137,3 @@ def test_every_option_is_described_in_every_form(document: dict[str, Any], path:
     assert set(content["application/json"]) == set(body.model_fields)
     assert {one["name"] for one in operation["parameters"] if one["in"] == "query"} == names
     assert "archive" not in content["application/zip"]
-
-
-def test_the_page_for_people_is_there(client: TestClient) -> None:
-    assert "/openapi.json" in client.get("/docs").text
