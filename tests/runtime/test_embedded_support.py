@@ -1,5 +1,6 @@
 import asyncio
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from service.runtime.engine import EmbedTask, Engine
 from service.runtime.lifecycle import AdaptOptions, KeepOptions
 from service.runtime.runtime import Runtime
 from service.runtime.support_set import Labelled, decode_inputs
+from service.sessions.memory import MemoryStore
 from service.sessions.session import Session
 from tests.runtime.serving import CPU, examples, queries, serving, weights, with_store
 from tests.runtime.tasks import GROUPS
@@ -37,6 +39,18 @@ class CountingEngine(Engine):
     def embed(self, model: MetaModel, tasks: Sequence[EmbedTask]) -> list[Tensor]:
         self.embedded += [len(task.inputs) for task in tasks]
         return super().embed(model, tasks)
+
+
+class BusyStore(MemoryStore):
+    """A store in which something happens while a support set is being read."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def support(self, session: Session) -> bytes:
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            await happens()
+        return await super().support(session)
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +175,25 @@ def test_an_older_revision_is_refused_whether_it_is_remembered_or_not(runtime: R
     caught = refused(near(runtime, session, queries(), revision=1))
     assert (type(caught), caught.field) == (SupportNotKeptError, "nearest")
     assert "revision 1 " in caught.message
+
+
+def test_examples_of_the_next_revision_are_never_named_by_this_one(runtime: Runtime) -> None:
+    """The session grows after it was looked up and before its support set is read."""
+    busy = BusyStore(budget_bytes=10**9, clock=runtime.sessions.clock)
+    growing = with_store(runtime, busy)
+    session = asyncio.run(create(growing))
+    busy.meanwhile = partial(growing.sessions.grow, ANN, session.id, examples(("ring",), shots=1, variant=7))
+    assert isinstance(refused(near(growing, session, queries())), SupportNotKeptError)
+    assert len(asyncio.run(near(growing, session, queries(), count=1))) == len(SHAPES)
+
+
+def test_callers_who_ask_at_once_are_told_the_same(runtime: Runtime) -> None:
+    async def scenario() -> list[list[list[NearExample]]]:
+        session = await create(runtime)
+        return await asyncio.gather(*(near(runtime, session, queries()) for _ in range(5)))
+
+    first, *others = asyncio.run(scenario())
+    assert others == [first] * 4
 
 
 def test_the_examples_take_places_in_the_queue(store: Path) -> None:
