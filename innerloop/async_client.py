@@ -183,11 +183,11 @@ class AsyncSession(Adapted):
 
     client: AsyncClient = field(repr=False)
 
-    async def predict(self, queries: Queries, *, top_k: int = 3, revision: int | None = None) -> Predictions:
-        return await self.client._follow(plans.predict(self.id, queries, Predictions, top_k=top_k, revision=revision))
+    async def predict(self, queries: Queries, *, top_k: int = 3, nearest: int = 0, revision: int | None = None) -> Predictions:
+        return await self.client._follow(plans.predict(self.id, queries, Predictions, top_k=top_k, nearest=nearest, revision=revision))
 
-    async def estimate(self, queries: Queries, *, revision: int | None = None) -> Estimates:
-        return await self.client._follow(plans.predict(self.id, queries, Estimates, top_k=1, revision=revision))
+    async def estimate(self, queries: Queries, *, nearest: int = 0, revision: int | None = None) -> Estimates:
+        return await self.client._follow(plans.predict(self.id, queries, Estimates, top_k=1, nearest=nearest, revision=revision))
 
     async def refresh(self) -> "AsyncSession":
         return await self._as_answered(calls.session(self.id))

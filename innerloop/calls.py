@@ -77,8 +77,8 @@ def remove(session_id: str, ids: Iterable[int], *, expected_revision: int | None
     return _made_once("DELETE", path, headers=_headers(expected_revision=expected_revision))
 
 
-def predict(session_id: str, queries: Sequence[Fields], kind: type[AnswerT], *, top_k: int, revision: int | None) -> Call[AnswerT]:
-    content = _json(queries=queries, top_k=top_k, revision=revision)
+def predict(session_id: str, queries: Sequence[Fields], kind: type[AnswerT], **options: object) -> Call[AnswerT]:
+    content = _json(queries=queries, **options)
     return Call("POST", f"{_session_path(session_id)}/predict", read_as(kind), content=content, repeatable=True)
 
 

@@ -262,28 +262,32 @@ class Session(Adapted):
 
     client: Client = field(repr=False)
 
-    def predict(self, queries: Queries, *, top_k: int = 3, revision: int | None = None) -> Predictions:
+    def predict(self, queries: Queries, *, top_k: int = 3, nearest: int = 0, revision: int | None = None) -> Predictions:
         """One prediction per query, in order, each with its `top_k` best labels; from the newest revision unless one is named.
 
         Queries are a list of inputs (see `Client.adapt`), an array or DataFrame of vectors, or the path of a folder of images or of a zip
-        of them. However many they are, they are read as they are sent.
+        of them. However many they are, they are read as they are sent. With `nearest` each prediction names so many examples (at most ten)
+        that its query is nearest to, which only the newest revision of a session that keeps its support set knows.
 
         >>> answer = session.predict(["examples/characters/queries/hook-1.png"], top_k=2)
         >>> answer.predictions[0].label, len(answer.predictions[0].top)
         ('hook', 2)
         >>> len(session.predict("examples/characters/queries").predictions)
         15
+        >>> near = session.predict(["examples/characters/queries/hook-1.png"], nearest=2).predictions[0].nearest
+        >>> [example.label for example in near], near[0].distance < near[1].distance
+        (['hook', 'hook'], True)
         """
-        return self.client._follow(plans.predict(self.id, queries, Predictions, top_k=top_k, revision=revision))
+        return self.client._follow(plans.predict(self.id, queries, Predictions, top_k=top_k, nearest=nearest, revision=revision))
 
-    def estimate(self, queries: Queries, *, revision: int | None = None) -> Estimates:
-        """The numbers predicted for each query, in order, when the meta-model predicts numbers; queries are as for `predict`.
+    def estimate(self, queries: Queries, *, nearest: int = 0, revision: int | None = None) -> Estimates:
+        """The numbers predicted for each query, in order, when the meta-model predicts numbers; all else is as for `predict`.
 
         >>> wave = client.adapt("sinusoid", ([[-2.0], [0.0], [2.0]], [-0.9, 0.0, 0.9]))
         >>> len(wave.estimate([[1.0], [-1.0]]).predictions[0].target)
         1
         """
-        return self.client._follow(plans.predict(self.id, queries, Estimates, top_k=1, revision=revision))
+        return self.client._follow(plans.predict(self.id, queries, Estimates, top_k=1, nearest=nearest, revision=revision))
 
     def refresh(self) -> "Session":
         """The session as it is now.

@@ -189,7 +189,7 @@ class RevisionChangedError(ApiError):
 
 
 class SupportNotKeptError(ApiError):
-    """The session was made without keeping its support set, so it can neither grow nor shrink."""
+    """The support set is not kept, so the session can neither grow nor shrink nor name nearest examples; or an older revision should."""
 
     code = "support_not_kept"
 

@@ -83,10 +83,10 @@ def add(
     return _whole(made, cut.order)
 
 
-def predict(session_id: str, queries: Queries, kind: type[AnswerT], *, top_k: int, revision: int | None) -> Plan[AnswerT]:
+def predict(session_id: str, queries: Queries, kind: type[AnswerT], *, top_k: int, nearest: int = 0, revision: int | None) -> Plan[AnswerT]:
     """All predictions, from one revision: classes (`Predictions`) or numbers (`Estimates`)."""
     cut = yield from _cut_queries(queries)
-    return (yield from _asked(session_id, cut, kind, top_k=top_k, revision=revision))
+    return (yield from _asked(session_id, cut, kind, revision=revision, top_k=top_k, nearest=nearest or None))
 
 
 def predict_once(support: Support, queries: Queries, kind: type[AnswerT], *, top_k: int, **options: object) -> Plan[AnswerT]:
@@ -99,7 +99,7 @@ def predict_once(support: Support, queries: Queries, kind: type[AnswerT], *, top
     made: list[AdaptedSession] = []
     try:
         yield from _in_turn(examples, lambda _, part: _create_or_add(made, part, options), made)
-        answer = yield from _asked(made[0].session, asked, kind, top_k=top_k, revision=None)
+        answer = yield from _asked(made[0].session, asked, kind, top_k=top_k)
     finally:
         if made:
             with suppress(InnerloopError):  # it expires by itself
@@ -122,12 +122,12 @@ def _in_turn(cut: _Cut, call: Callable[[int, list[Fields]], Call[AdaptedSession]
         sent += len(part)
 
 
-def _asked(session_id: str, cut: _Cut, kind: type[AnswerT], *, top_k: int, revision: int | None) -> Plan[AnswerT]:
+def _asked(session_id: str, cut: _Cut, kind: type[AnswerT], *, revision: int | None = None, **options: object) -> Plan[AnswerT]:
     answers: list[AnswerT] = []
     sent = 0
     for part in cut.parts:
         with _renumbered("queries", range(sent, sent + len(part))):
-            answers.append((yield calls.predict(session_id, part, kind, top_k=top_k, revision=revision)))
+            answers.append((yield calls.predict(session_id, part, kind, revision=revision, **options)))
         sent += len(part)
         revision = answers[0].revision
     return _joined(answers)

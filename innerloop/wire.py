@@ -14,6 +14,9 @@ Name = Annotated[str, StringConstraints(max_length=200)]
 Number = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 
 
+MOST_NEAREST = 10
+
+
 class Wire(BaseModel):
     """A frozen value that refuses fields it does not know."""
 
@@ -117,6 +120,13 @@ class PredictOptions(Wire):
     """How much of each answer to return, and from which revision."""
 
     top_k: int = Field(default=3, ge=1, le=1000, description="how many labels `top` lists")
+    nearest: int = Field(
+        default=0,
+        ge=0,
+        le=MOST_NEAREST,
+        description="how many support examples `nearest` lists that the query is nearest to; the newest revision knows them, and only "
+        "while its support set is kept",
+    )
     revision: int | None = Field(default=None, description="of the session; its newest when absent. The last ten are kept")
 
 
@@ -229,6 +239,12 @@ class ExampleInfo(Wire):
     target: tuple[float, ...] | None = Field(default=None, description="null unless in a regression")
 
 
+class NearExample(ExampleInfo):
+    """A support example that a query is near to."""
+
+    distance: float = Field(description="Euclidean, between their embeddings by the session's encoder")
+
+
 class ExampleList(Wire):
     """One page of the examples that the newest revision was fitted to, by id."""
 
@@ -255,6 +271,7 @@ class Prediction(LabelScore):
         "a meta-model that does not compare distances, or a revision from before it was measured"
     )
     top: tuple[LabelScore, ...]
+    nearest: tuple[NearExample, ...] = Field(default=(), description="nearest first; absent unless asked for")
 
 
 PredictedT = TypeVar("PredictedT", bound=Wire)
@@ -281,6 +298,7 @@ class Estimate(Wire):
     """The numbers predicted for one query."""
 
     target: tuple[float, ...]
+    nearest: tuple[NearExample, ...] = Field(default=(), description="nearest first; absent unless asked for")
 
 
 class Estimates(Answered[Estimate]):

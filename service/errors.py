@@ -24,7 +24,7 @@ ServiceError
 ├── RevisionNotFoundError         the session has no revision of that number yet
 ├── RevisionGoneError             the revision is no longer kept
 ├── RevisionChangedError          another revision came first
-├── SupportNotKeptError           the session was made without keeping its support set
+├── SupportNotKeptError           the support set is not kept, or was an older revision's
 ├── ExampleNotFoundError          the support set has no such example
 ├── IdempotencyKeyBusyError       the first request with this key is still running
 ├── IdempotencyKeyReusedError     the key came with another request
@@ -204,7 +204,7 @@ class RevisionChangedError(ServiceError):
 
 
 class SupportNotKeptError(ServiceError):
-    """The session was made without keeping its support set, so it can neither grow nor shrink."""
+    """The support set is not kept, so the session can neither grow nor shrink nor name nearest examples; or an older revision should."""
 
     code = "support_not_kept"
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from innerloop.cli.completion import model_names, session_ids
+from innerloop.wire import MOST_NEAREST
 
 # Eager: what completes a session asks this server.
 Url = Annotated[str, typer.Option("--url", envvar="INNERLOOP_URL", is_eager=True, help="Address of the server.")]
@@ -18,6 +19,9 @@ Model = Annotated[
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with one folder of images per class, or a zip of it.")]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files to classify, or folders of them.")]
 TopK = Annotated[int, typer.Option(min=1, help="How many labels to show for each image.")]
+Nearest = Annotated[
+    int, typer.Option(min=0, max=MOST_NEAREST, help="How many examples to show that each image is nearest to, where they are kept.")
+]
 Name = Annotated[str | None, typer.Option(help="What to call the session.")]
 Lifetime = Annotated[float | None, typer.Option("--ttl-seconds", help="Lifetime in seconds; the server's default when absent.")]
 KeepSupport = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from innerloop.class_folders import images as folder_of_images
-from innerloop.cli.options import Folder, Images, Json, KeepSupport, Lifetime, Model, Name, Revision, SessionId, TopK, Url
+from innerloop.cli.options import Folder, Images, Json, KeepSupport, Lifetime, Model, Name, Nearest, Revision, SessionId, TopK, Url
 from innerloop.cli.progress import reading_queries, reading_support
 from innerloop.cli.supports import names, naming, support_of
 from innerloop.cli.terminal import sessions_table, show, show_json, show_predictions, show_session
@@ -53,10 +53,11 @@ def fork(  # noqa: PLR0913 - every option of the command is an argument
     show_session(session.info, as_json=as_json)
 
 
-def predict(
+def predict(  # noqa: PLR0913 - every option of the command is an argument
     session_id: SessionId,
     images: Images,
     top_k: TopK = 3,
+    nearest: Nearest = 0,
     revision: Revision = None,
     url: Url = DEFAULT_URL,
     as_json: Json = False,
@@ -64,7 +65,7 @@ def predict(
     """Classify images with a session."""
     files = _files(images)
     with Client(url) as client, naming(queries=[str(file) for file in files]), reading_queries(files) as queries:
-        answer = client.session(session_id).predict(queries, top_k=top_k, revision=revision)
+        answer = client.session(session_id).predict(queries, top_k=top_k, nearest=nearest, revision=revision)
     show_predictions(files, answer, as_json=as_json)
 
 

@@ -80,13 +80,14 @@ def examples_table(examples: Iterable[ExampleInfo]) -> Table:
 
 
 def predictions_table(files: Sequence[Path], answer: Predictions) -> Table:
-    """File, label, score, how far ahead of the next that is, the runners-up, and a mark on what is none of them, where there are any."""
+    """A line for each file; runners-up, nearest examples and a mark on what is unlike every class where there are any."""
     columns = {
         "file": [str(file) for file in files],
         "label": [one.label for one in answer.predictions],
         "score": [f"{one.score:.3f}" for one in answer.predictions],
         "margin": [f"{one.margin:.3f}" for one in answer.predictions],
         "runners-up": [_runners_up(one) for one in answer.predictions],
+        "nearest": [_nearest(one) for one in answer.predictions],
         "note": ["unlike every class" if one.unfamiliar else "" for one in answer.predictions],
     }
     told = {title: cells for title, cells in columns.items() if any(cells)}
@@ -98,8 +99,9 @@ def predictions_table(files: Sequence[Path], answer: Predictions) -> Table:
 
 def predictions_json(files: Sequence[Path], answer: Predictions) -> dict[str, object]:
     """The server's answer, each prediction with its file."""
-    named = [{"file": str(file), **one.model_dump()} for file, one in zip(files, answer.predictions, strict=True)]
-    return {**answer.model_dump(), "predictions": named}
+    told = answer.model_dump(exclude_unset=True)
+    named = [{"file": str(file), **one} for file, one in zip(files, told["predictions"], strict=True)]
+    return {**told, "predictions": named}
 
 
 def _identity(info: SessionInfo) -> Iterator[tuple[str, str]]:
@@ -115,6 +117,10 @@ def _identity(info: SessionInfo) -> Iterator[tuple[str, str]]:
 
 def _runners_up(prediction: Prediction) -> str:
     return ", ".join(f"{other.label} {other.score:.3f}" for other in prediction.top if other.label != prediction.label)
+
+
+def _nearest(prediction: Prediction) -> str:
+    return ", ".join(f"{example.label} #{example.id} {example.distance:.3f}" for example in prediction.nearest)
 
 
 def _percent(share: float | None) -> str:

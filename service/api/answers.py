@@ -1,17 +1,21 @@
 """From the runtime's values to the wire's."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from fastapi import Response
 
 from innerloop import wire
 from service.runtime.catalog import Catalog, Refused, Served
+from service.runtime.embedded_support import NearExample
 from service.runtime.fitting import Spent
 from service.runtime.idempotency import Made
 from service.runtime.ranking import Estimated
 from service.runtime.runtime import Answers
 from service.sessions.contents import Answer, SupportSet
 from service.sessions.session import Revision, Session
+
+PredictedT = TypeVar("PredictedT", wire.Prediction, wire.Estimate)
 
 
 def session_info(session: Session) -> wire.SessionInfo:
@@ -58,8 +62,11 @@ def example_list(session: Session, support: SupportSet, *, after: int, limit: in
 
 
 def _example(number: int, answer: Answer) -> wire.ExampleInfo:
-    known = {"label": answer} if isinstance(answer, str) else {"label": None, "target": answer}
-    return wire.ExampleInfo.model_validate({"id": number, **known})
+    return wire.ExampleInfo.model_validate({"id": number, **_known(answer)})
+
+
+def _known(answer: Answer) -> dict[str, Answer | None]:
+    return {"label": answer} if isinstance(answer, str) else {"label": None, "target": answer}
 
 
 def predictions(answers: Answers, session_id: str | None) -> wire.Predictions | wire.Estimates:
@@ -75,9 +82,22 @@ def predictions(answers: Answers, session_id: str | None) -> wire.Predictions | 
     }
     found = answers.found
     if isinstance(found, Estimated):
-        return wire.Estimates(**told, predictions=tuple(wire.Estimate(target=tuple(numbers)) for numbers in found.numbers))
+        estimates = [wire.Estimate(target=tuple(numbers)) for numbers in found.numbers]
+        return wire.Estimates(**told, predictions=_with_nearest(estimates, answers.nearest))
     each = zip(found.rows, found.scores, found.margins, found.distances, strict=True)
-    return wire.Predictions(**told, predictions=tuple(_prediction(answers.revision, *one) for one in each))
+    return wire.Predictions(**told, predictions=_with_nearest([_prediction(answers.revision, *one) for one in each], answers.nearest))
+
+
+def _with_nearest(predictions: Sequence[PredictedT], nearest: Sequence[Sequence[NearExample]] | None) -> tuple[PredictedT, ...]:
+    """Tell of each prediction which examples are nearest; where they were not asked for the field is not even set."""
+    if nearest is None:
+        return tuple(predictions)
+    pairs = zip(predictions, nearest, strict=True)
+    return tuple(prediction.model_copy(update={"nearest": tuple(map(_near_example, examples))}) for prediction, examples in pairs)
+
+
+def _near_example(example: NearExample) -> wire.NearExample:
+    return wire.NearExample.model_validate({"id": example.id, **_known(example.answer), "distance": example.distance})
 
 
 def _prediction(revision: Revision, rows: Sequence[int], scores: Sequence[float], margin: float, distance: float) -> wire.Prediction:

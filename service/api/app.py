@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from service.api.documentation import PROBLEM
 from service.api.metrics import measured
-from service.api.playground import install_playground
+from service.api.pages import install_pages
 from service.api.problems import install_problem_handlers
 from service.api.routes import examples, export, health, inference, models, predictions, sessions
 from service.api.trace import TraceMiddleware
@@ -70,6 +70,8 @@ def create_app(settings: Settings, *, place: int | None = None) -> FastAPI:
         title="Innerloop",
         summary="Few-shot adaptation as a service",
         version=version("innerloop"),
+        docs_url=None,
+        redoc_url=None,
         lifespan=lifespan,
         responses={"default": PROBLEM},
     )
@@ -80,7 +82,7 @@ def create_app(settings: Settings, *, place: int | None = None) -> FastAPI:
     # Tried in this order: those that are asked most come first.
     for routes in (predictions, sessions, examples, export, models, inference, health):
         app.include_router(routes.router)
-    install_playground(app)
+    install_pages(app)
     return app
 
 

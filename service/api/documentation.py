@@ -24,7 +24,7 @@ PROBLEM = {
 # Of every route that takes a `Call`.
 CALL = {
     "parameters": [
-        {"name": name, "in": "header", "required": False, "schema": schema}
+        {"name": name, "in": "header", "required": False, "description": schema["description"], "schema": schema}
         for name, schema in CallHeaders.model_json_schema()["properties"].items()
     ]
 }
@@ -40,7 +40,10 @@ def _forms(json_body: type[BaseModel], options: type[BaseModel], parts: dict[str
         "application/zip": {"schema": archive},
         "application/json": {"schema": _inline(json_body.model_json_schema())},
     }
-    query = [{"name": name, "in": "query", "required": False, "schema": schema} for name, schema in fields.items()]
+    query = [
+        {"name": name, "in": "query", "required": False, "description": schema.get("description", ""), "schema": schema}
+        for name, schema in fields.items()
+    ]
     return {"requestBody": {"required": True, "content": content}, "parameters": [*query, *CALL["parameters"]]}
 
 

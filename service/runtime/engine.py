@@ -22,7 +22,7 @@ from service.learner.task_batch import TaskBatch
 from service.learner.views import view
 from service.runtime.arena import Head, RowArena
 from service.runtime.buckets import in_buckets
-from service.runtime.ranking import Asked, Found, Ranked, estimate, rank
+from service.runtime.ranking import Asked, Found, Ranked, estimate, rank, with_nearest
 from service.sessions.contents import digest, pack_weights
 
 # Images that pass the encoder together: about what stays in a CPU's cache; a CUDA device wants to be filled.
@@ -43,6 +43,26 @@ class AdaptTask:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbedTask:
+    """Inputs [N, ...] of which the embeddings are wanted, as adapted parameters give them."""
+
+    params: Params
+    inputs: Tensor
+
+    def items(self, recipe: Recipe) -> int:  # noqa: ARG002 - as for adapting
+        """Give how many inputs pass the encoder."""
+        return len(self.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """The `count` nearest of embedded examples [N, D], on the CPU, are wanted for each query."""
+
+    examples: Tensor
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class PredictTask:
     """Queries [M, ...] for one session's adapted parameters, named by their digest; the `top` likeliest classes of each are wanted.
 
@@ -54,6 +74,7 @@ class PredictTask:
     queries: Tensor
     top: int
     temperature: float = 1.0
+    nearest: Among | None = None
 
     def items(self, recipe: Recipe) -> int:  # noqa: ARG002 - as for adapting
         """Give how many inputs pass the encoder."""
@@ -98,14 +119,27 @@ class Engine:
     @torch.inference_mode()
     def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> Sequence[Found]:
         """Rank the classes of each task's queries, or predict their numbers; a task with numbers too large is an error in its place."""
-        if model.recipe.moves_body:
-            embedded = [self._embed(_moved(model, task), [task.queries])[0][0] for task in tasks]
-        else:
-            embedded = [rows[0] for rows in self._embed(model, [task.queries for task in tasks])]
-        if model.recipe.regression:
-            here = [{name: value.to(self._device) for name, value in task.params.items()} for task in tasks]
-            return [estimate(head, rows, heads.scale(model.params)) for head, rows in zip(here, embedded, strict=True)]
-        return in_buckets(partial(self._rank, model), list(zip(tasks, embedded, strict=True)), _asked_extent)
+        embedded = self._embed_adapted(model, [(task.params, task.queries) for task in tasks])
+        found = self._answers(model, list(zip(tasks, embedded, strict=True)))
+        return [self._with_nearest(*each) for each in zip(found, tasks, embedded, strict=True)]
+
+    @torch.inference_mode()
+    def embed(self, model: MetaModel, tasks: Sequence[EmbedTask]) -> list[Tensor]:
+        """Embed each task's inputs by its adapted parameters: [N, D], on the CPU."""
+        embedded = self._embed_adapted(model, [(task.params, task.inputs) for task in tasks])
+        return [rows.to("cpu", copy=True) for rows in embedded]  # copies: a slice would keep its whole batch in memory
+
+    def _answers(self, model: MetaModel, asked: Sequence[tuple[PredictTask, Tensor]]) -> Sequence[Found]:
+        """Answer tasks by the embeddings [M, D] of their queries."""
+        if not model.recipe.regression:
+            return in_buckets(partial(self._rank, model), asked, _asked_extent)
+        here = [({name: value.to(self._device) for name, value in task.params.items()}, rows) for task, rows in asked]
+        return [estimate(head, rows, heads.scale(model.params)) for head, rows in here]
+
+    def _with_nearest(self, found: Found, task: PredictTask, queries: Tensor) -> Found:
+        if task.nearest is None:
+            return found
+        return with_nearest(found, queries, task.nearest.examples.to(self._device), task.nearest.count)
 
     def _fit(self, model: MetaModel, embedded: Sequence[tuple[AdaptTask, Tensor]]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt to tasks and their embeddings [views, N, D]."""
@@ -147,6 +181,12 @@ class Engine:
             return pad_sequence([heads.rows(task.params) for task in tasks], batch_first=True).to(self._device)
         return gathered
 
+    def _embed_adapted(self, model: MetaModel, groups: Sequence[tuple[Params, Tensor]]) -> list[Tensor]:
+        """Embed inputs [N, ...] with adapted parameters beside them, as queries are: [N, D] each; one by one where they move the body."""
+        if model.recipe.moves_body:
+            return [self._embed(_moved(model, params), [inputs])[0][0] for params, inputs in groups]
+        return [rows[0] for rows in self._embed(model, [inputs for _, inputs in groups])]
+
     def _embed_supports(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Tensor]:
         """Embed support sets before any inner step: [views, N, D] each; one by one where each has moments of its own."""
         if model.encoder.norm == "task":
@@ -166,8 +206,8 @@ def _embed_views(model: MetaModel, inputs: Tensor, views: int) -> Tensor:
     return model.embed(seen).view(views, len(inputs), -1)
 
 
-def _moved(model: MetaModel, task: PredictTask) -> MetaModel:
-    return replace(model, params={**model.params, **task.params})
+def _moved(model: MetaModel, adapted: Params) -> MetaModel:
+    return replace(model, params={**model.params, **adapted})
 
 
 def _extent(embedded: tuple[AdaptTask, Tensor]) -> tuple[int, int]:

@@ -32,6 +32,9 @@ class Spent:
         return Spent(self.decode + other.decode, self.queue + other.queue, self.compute + other.compute)
 
 
+NOTHING = Spent(decode=0.0, queue=0.0, compute=0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Which meta-model is fitted, and how; `plan` checks it."""

@@ -1,7 +1,7 @@
 """The likeliest classes of queries, for many sessions in one batched product."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from service.errors import UnusableVectorError
 from service.learner import heads
+from service.learner.neighbours import nearest
 from service.learner.parameters import Params
 
 
@@ -26,6 +27,14 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class Nearest:
+    """The support examples nearest to each query: their places in the support set, nearest first, and their Euclidean distances."""
+
+    places: list[list[int]]
+    distances: list[list[float]]
+
+
+@dataclass(frozen=True, slots=True)
 class Ranked:
     """What is known of each query.
 
@@ -34,19 +43,22 @@ class Ranked:
         scores: their probabilities.
         margins: how far the best score is above the next.
         distances: squared, from its nearest class; they mean something for a prototype head (see `heads.distances`).
+        nearest: support examples, if they were asked for.
     """
 
     rows: list[list[int]]
     scores: list[list[float]]
     margins: list[float]
     distances: list[float]
+    nearest: Nearest | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Estimated:
-    """The numbers that a regression predicts for each query: [M, outputs]."""
+    """The numbers that a regression predicts for each query: [M, outputs]; and the nearest support examples, if they were asked for."""
 
     numbers: list[list[float]]
+    nearest: Nearest | None = None
 
 
 # What predicting gives for one request.
@@ -57,6 +69,14 @@ def estimate(head: Params, queries: Tensor, factor: Tensor) -> Estimated | Unusa
     """Predict numbers for embedded queries [M, D]; numbers that overflow make an error of their request."""
     numbers = heads.logits(head, queries, factor)
     return Estimated(numbers.tolist()) if bool(numbers.isfinite().all()) else _unusable()
+
+
+def with_nearest(found: Found, queries: Tensor, examples: Tensor, count: int) -> Found:
+    """Add to what was found for embedded queries [M, D] the nearest of embedded examples [N, D]; distances that overflow are an error."""
+    if isinstance(found, UnusableVectorError):
+        return found
+    places, distances = nearest(queries, examples, count)
+    return replace(found, nearest=Nearest(places.tolist(), distances.tolist())) if bool(distances.isfinite().all()) else _unusable()
 
 
 def rank(asked: Sequence[Asked], rows: Tensor, factor: Tensor) -> list[Ranked | UnusableVectorError]:

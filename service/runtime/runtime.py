@@ -10,9 +10,10 @@ from service.inputs.specification import RawInput
 from service.learner.parameters import Params
 from service.runtime.caller import Caller
 from service.runtime.catalog import Catalog, Served
-from service.runtime.engine import PredictTask
+from service.runtime.embedded_support import EmbeddedSupport, EmbeddedSupports, NearExample
+from service.runtime.engine import Among, PredictTask
 from service.runtime.exporting import Exporter
-from service.runtime.fitting import Fitter, Spent, plan
+from service.runtime.fitting import NOTHING, Fitter, Spent, plan
 from service.runtime.lifecycle import AdaptOptions, Lifecycle
 from service.runtime.onnx_graphs import OnnxGraphs
 from service.runtime.ranking import Estimated, Ranked
@@ -27,12 +28,18 @@ from service.sessions.store import SessionStore
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The likeliest classes of every query, or its numbers, and the revision that gave them; `stale` when the session store is away."""
+    """The likeliest classes of every query, or its numbers, and the revision that gave them.
+
+    Attributes:
+        nearest: support examples of each query, nearest first, if they were asked for.
+        stale: the session store is away.
+    """
 
     found: Ranked | Estimated
     model: str
     revision: Revision
     spent: Spent
+    nearest: Sequence[Sequence[NearExample]] | None = None
     stale: bool = False
 
     @property
@@ -41,6 +48,19 @@ class Answers:
         if isinstance(self.found, Estimated):
             raise TypeError("a regression predicts numbers, it ranks no classes")
         return self.found
+
+
+@dataclass(frozen=True, slots=True)
+class _Detail:
+    """How much is told of each query: its `top` likeliest classes, and the `nearest` examples of a support set, if there is one."""
+
+    top: int
+    nearest: int = 0
+    support: EmbeddedSupport | None = None
+
+    @property
+    def among(self) -> Among | None:
+        return None if self.support is None else Among(self.support.embeddings, self.nearest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +73,7 @@ class Runtime:
     fitter: Fitter
     sessions: Lifecycle
     exporter: Exporter
+    embedded: EmbeddedSupports
 
     @staticmethod
     def of(
@@ -60,20 +81,24 @@ class Runtime:
     ) -> "Runtime":
         """Put the parts together."""
         sessions = Lifecycle(catalog, store, fitter, clock, default_ttl_seconds)
-        return Runtime(catalog, store, hot, fitter, sessions, Exporter(sessions, OnnxGraphs()))
+        return Runtime(catalog, store, hot, fitter, sessions, Exporter(sessions, OnnxGraphs()), EmbeddedSupports(sessions))
 
     async def predict(
-        self, caller: Caller, session_id: str, queries: Sequence[RawInput], *, top: int, revision: int | None = None
+        self, caller: Caller, session_id: str, queries: Sequence[RawInput], *, top: int, nearest: int = 0, revision: int | None = None
     ) -> Answers:
         """Classify queries with a session's adapted weights, of its newest revision unless another is asked for.
+
+        Each answer names so many support examples that its query is `nearest` to, in the space that these weights embed in.
 
         Raises:
             InputError: the queries cannot be used.
             SessionNotFoundError, SessionGoneError, RevisionNotFoundError, RevisionGoneError: see `SessionStore`.
             ModelChangedError: see `Lifecycle.served`.
             SessionDamagedError: its weights are lost, and nothing is kept to fit them anew.
+            SupportNotKeptError: nearest examples are wanted, see `EmbeddedSupports.of`.
             QueueFullError, DrainingError, DeadlineError, StoreUnavailableError: not now.
         """
+        self._check_queries(queries)
         if revision is None:
             current = await self.store.current(caller.tenant, session_id)
             session, stale = current.session, current.stale
@@ -82,10 +107,11 @@ class Runtime:
         served = self.sessions.served(session)
         session, weights = await self.sessions.with_weights(caller, session, self._acquire, mend=revision is None)
         try:
-            answers = await self._predict(caller, served, session.revision, weights, queries, top)
+            detail, spent = await self._detail(caller, session, weights, top, nearest)
+            answers = await self._predict(caller, served, session.revision, weights, queries, detail)
         finally:
             self.hot.release(session.revision.weights_digest)
-        return replace(answers, stale=stale)
+        return replace(answers, spent=spent + answers.spent, stale=stale)
 
     async def predict_once(
         self, caller: Caller, examples: Sequence[Labelled], queries: Sequence[RawInput], options: AdaptOptions, *, top: int
@@ -95,7 +121,7 @@ class Runtime:
         self._check_queries(queries)
         fit = await self.fitter.fit(caller, chosen, examples, keep=False)
         revision = fit.revision(1, at=self.sessions.clock())
-        answers = await self._predict(caller, chosen.served, revision, fit.fitted.adapted.params, queries, top)
+        answers = await self._predict(caller, chosen.served, revision, fit.fitted.adapted.params, queries, _Detail(top))
         return replace(answers, spent=fit.spent + answers.spent)
 
     async def _acquire(self, session: Session) -> Weights:
@@ -107,17 +133,26 @@ class Runtime:
         read = partial(unpack_weights, packed, weights_digest=session.revision.weights_digest)
         return (await self.fitter.decoding.run(read)).value
 
+    async def _detail(self, caller: Caller, session: Session, weights: Params, top: int, nearest: int) -> tuple[_Detail, Spent]:
+        """Give what is to be told of each query, and what it took to embed the support set."""
+        if not nearest:
+            return _Detail(top), NOTHING
+        support, spent = await self.embedded.of(caller, session, weights)
+        return _Detail(top, nearest, support), spent
+
     async def _predict(
-        self, caller: Caller, served: Served, revision: Revision, weights: Params, queries: Sequence[RawInput], top: int
+        self, caller: Caller, served: Served, revision: Revision, weights: Params, queries: Sequence[RawInput], detail: _Detail
     ) -> Answers:
-        self._check_queries(queries)
         worker, limits = self.fitter.worker, self.fitter.limits
         with worker.admitted(len(queries)):
             decoded = await self.fitter.decoding.run(partial(decode_inputs, queries, served.manifest.input, limits))
             temperature = served.manifest.temperature(revision.shots, revision.steps)
-            task = PredictTask(weights, revision.weights_digest, decoded.value, top, temperature)
+            task = PredictTask(weights, revision.weights_digest, decoded.value, detail.top, temperature, detail.among)
             done = await answer_for(caller, worker.predict(served.model, task, caller))
-        return Answers(done.result, served.reference, revision, Spent(decoded.milliseconds, done.queue_ms, done.compute_ms))
+        spent = Spent(decoded.milliseconds, done.queue_ms, done.compute_ms)
+        near = done.result.nearest
+        named = None if detail.support is None or near is None else detail.support.named(near)
+        return Answers(done.result, served.reference, revision, spent, named)
 
     def _check_queries(self, queries: Sequence[RawInput]) -> None:
         most = self.fitter.limits.queries

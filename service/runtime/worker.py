@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import structlog
+from torch import Tensor
 
 from service.errors import DeadlineError, DeviceMemoryError, DrainingError, QueueFullError, ServiceError
 from service.learner.meta_model import MetaModel
@@ -16,7 +17,7 @@ from service.runtime.batching import Policy, is_late, next_batch, patience
 from service.runtime.caller import Caller
 from service.runtime.cores import pin_this_thread
 from service.runtime.device import is_out_of_memory
-from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
+from service.runtime.engine import AdaptTask, EmbedTask, Engine, Fitted, PredictTask
 from service.runtime.ranking import Ranked
 
 log = structlog.get_logger()
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 FIRST_ITEMS_PER_SECOND = 200.0
 
 T = TypeVar("T")
+
+Task = AdaptTask | EmbedTask | PredictTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Done(Generic[T]):
 @dataclass(frozen=True, slots=True, eq=False)
 class _Work:
     model: MetaModel
-    task: AdaptTask | PredictTask
+    task: Task
     caller: Caller
     future: "Future[Done[object]]"
     submitted: float
@@ -148,7 +151,11 @@ class DeviceWorker:
         """Queue queries; the future fails with DeadlineError when they waited too long."""
         return self._submit(model, task, caller)  # type: ignore[return-value] # the engine gives a Ranked for a PredictTask
 
-    def _submit(self, model: MetaModel, task: AdaptTask | PredictTask, caller: Caller) -> "Future[Done[object]]":
+    def embed(self, model: MetaModel, task: EmbedTask, caller: Caller) -> "Future[Done[Tensor]]":
+        """Queue inputs whose embeddings are wanted; the future fails with DeadlineError when they waited too long."""
+        return self._submit(model, task, caller)  # type: ignore[return-value] # the engine gives a Tensor for an EmbedTask
+
+    def _submit(self, model: MetaModel, task: Task, caller: Caller) -> "Future[Done[object]]":
         work = _Work(model, task, caller, Future(), time.monotonic())
         with self._changed:
             self._queue.append(work)
@@ -222,10 +229,13 @@ class DeviceWorker:
             batch[0].future.set_exception(error)
 
     def _results(self, batch: Sequence[_Work]) -> Sequence[object]:
+        """Compute a batch, whose tasks are all of one type."""
         model = batch[0].model
-        adapts = [work.task for work in batch if isinstance(work.task, AdaptTask)]
-        predicts = [work.task for work in batch if isinstance(work.task, PredictTask)]
-        return self._engine.adapt(model, adapts) if adapts else self._engine.predict(model, predicts)
+        if adapts := [work.task for work in batch if isinstance(work.task, AdaptTask)]:
+            return self._engine.adapt(model, adapts)
+        if embeds := [work.task for work in batch if isinstance(work.task, EmbedTask)]:
+            return self._engine.embed(model, embeds)
+        return self._engine.predict(model, [work.task for work in batch if isinstance(work.task, PredictTask)])
 
 
 def _answer(batch: Sequence[_Work], results: Sequence[object], *, began: float, spent: float) -> None:

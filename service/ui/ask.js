@@ -8,8 +8,9 @@ const PAUSE_MS = 120;
 /**
  * A panel that asks a session.
  *
- * `question` has an `input` that may be null and tells of its changes; `reply` shows an answer (`show(prediction)`), nothing (`show(null)`), and
- * calls its `onteach(lesson)` with `{ label }` or `{ target }`. `grown(session, example)` is told of every growth, `failed(error)` of every error.
+ * `question` has an `input` that may be null and tells of its changes; `reply` shows an answer (`show(prediction)`) with so many `nearest` examples,
+ * nothing (`show(null)`), and calls its `onteach(lesson)` with `{ label }` or `{ target }`. `examples` are those that made the session, where the page
+ * has them. `grown(session, example)` is told of every growth, `failed(error)` of every error.
  */
 export class Ask {
   #api;
@@ -21,7 +22,7 @@ export class Ask {
   #live;
   #isGrowing = false;
 
-  constructor({ api, session, question, reply, grown, failed }) {
+  constructor({ api, session, examples, question, reply, grown, failed }) {
     Object.assign(this, { element: element("div", { class: "ask" }, question.element, reply.element) });
     this.#api = api;
     this.#session = session;
@@ -36,7 +37,7 @@ export class Ask {
     });
     question.addEventListener("change", () => this.#changed());
     reply.onteach = (lesson) => this.#teach(lesson);
-    reply.know(session);
+    reply.know(session, examples ?? []);
     reply.show(null);
   }
 
@@ -56,7 +57,8 @@ export class Ask {
 
   #ask(signal) {
     const most = Math.min(Math.max(this.#session.labels?.length ?? 0, 1), 8);
-    return this.#api.predict(this.#session.session, [this.#question.input], { signal, top_k: most });
+    const { nearest } = this.#reply;
+    return this.#api.predict(this.#session.session, [this.#question.input], { signal, top_k: most, ...(nearest ? { nearest } : {}) });
   }
 
   async #teach(lesson) {
@@ -67,7 +69,7 @@ export class Ask {
     try {
       const session = await this.#api.grow(this.#session.session, [example]);
       this.#session = session;
-      this.#reply.know(session);
+      this.#reply.know(session, [example]);
       this.#grown(session, example);
       this.#live.changed();
     } catch (error) {

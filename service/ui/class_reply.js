@@ -1,7 +1,10 @@
-/** The answer of a classifier: its best guess, a bar for every likely class, and one click to teach it. */
+/** The answer of a classifier: its best guess, a bar for every likely class, the nearest examples, and one click to teach it. */
 
 import { button, element } from "./elements.js";
 import { hueOf } from "./hues.js";
+import { NearestExamples } from "./nearest.js";
+
+const NEAREST = 4;
 
 export class ClassReply {
   onteach = () => {};
@@ -10,6 +13,7 @@ export class ClassReply {
   #guess = element("output", { class: "guess" });
   #doubt = element("p", { class: "doubt", hidden: true });
   #bars = element("ol", { class: "bars", "aria-label": "How likely each class is" });
+  #nearest = new NearestExamples();
   #chips = element("div", { class: "chips" });
   #name = element("input", { placeholder: "something new", maxlength: 200, "aria-label": "Name of a new class", autocomplete: "off" });
   #teach;
@@ -27,11 +31,17 @@ export class ClassReply {
       this.#chips,
       fresh,
     );
-    this.element = element("div", { class: "reply" }, this.#guess, this.#doubt, this.#bars, this.#teach, this.#fixed);
+    this.element = element("div", { class: "reply" }, this.#guess, this.#doubt, this.#bars, this.#nearest.element, this.#teach, this.#fixed);
   }
 
-  /** Offers the classes of a session. */
-  know({ labels, keeps_support: grows }) {
+  /** How many nearest examples it shows; a session that did not keep its examples knows none. */
+  get nearest() {
+    return this.#grows ? NEAREST : 0;
+  }
+
+  /** Offers the classes of a session; `examples` are those that the call sent which gave it. */
+  know({ labels, keeps_support: grows, added = [] }, examples) {
+    this.#nearest.know(added, examples);
     this.#labels = labels;
     this.#grows = grows;
     this.#chips.replaceChildren(
@@ -44,6 +54,7 @@ export class ClassReply {
     this.#fixed.hidden = prediction === null || this.#grows;
     this.#bars.hidden = prediction === null;
     this.#doubt.hidden = prediction?.unfamiliar !== true;
+    this.#nearest.show(prediction?.nearest ?? [], (label) => this.#hue(label));
     if (prediction === null) {
       this.#guess.replaceChildren(element("span", { class: "waiting" }, "Draw here and watch the answer change."));
       return;

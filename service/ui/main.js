@@ -125,7 +125,7 @@ function open(session, examples = null) {
     say(`Revision ${next.revision}: it has learned one more example.`);
   };
   const reply = isRegression ? new TargetReply() : new ClassReply({ order: () => editor.labels ?? [] });
-  ask = new Ask({ api, session, question, reply, grown, failed: refused });
+  ask = new Ask({ api, session, examples, question, reply, grown, failed: refused });
   at("question").replaceChildren(ask.element);
   at("question").hidden = false;
   at("ask-hint").hidden = true;

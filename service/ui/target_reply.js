@@ -5,6 +5,7 @@ import { number } from "./table.js";
 
 export class TargetReply {
   onteach = () => {};
+  nearest = 0; // examples that it shows
   #guess = element("output", { class: "guess" });
   #value = element("input", { "aria-label": "The right value", autocomplete: "off" });
   #complaint = element("p", { class: "doubt", role: "alert", hidden: true });

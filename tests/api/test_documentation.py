@@ -106,7 +106,7 @@ def test_the_headers_of_a_call_are_described_wherever_they_are_read(document: di
         for part in parts
         for route in part.router.routes
         if isinstance(route, APIRoute)
-        for method in route.methods
+        for method in route.methods or ()
     }
     assert sum(found.values()) == 11
     for (path, method), reads in found.items():
@@ -157,7 +157,3 @@ def test_every_option_is_described_in_every_form(document: dict[str, Any], path:
     assert set(content["application/json"]) == set(body.model_fields)
     assert {one["name"] for one in operation["parameters"] if one["in"] == "query"} == names
     assert "archive" not in content["application/zip"]
-
-
-def test_the_page_for_people_is_there(client: TestClient) -> None:
-    assert "/openapi.json" in client.get("/docs").text

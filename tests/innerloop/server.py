@@ -21,6 +21,7 @@ from innerloop.wire import (
     Milliseconds,
     ModelInfo,
     ModelList,
+    NearExample,
     OneCallRequest,
     Prediction,
     Predictions,
@@ -59,8 +60,8 @@ def problem(code: str, *, status: int = 422, detail: str = "no", field: str | No
     return httpx2.Response(status, json=body, headers={"Content-Type": "application/problem+json"})
 
 
-def answer(value: Wire, status: int = 200) -> httpx2.Response:
-    return httpx2.Response(status, json=value.model_dump(mode="json"))
+def answer(value: Wire, status: int = 200, *, exclude_unset: bool = False) -> httpx2.Response:
+    return httpx2.Response(status, json=value.model_dump(mode="json", exclude_unset=exclude_unset))
 
 
 class FakeServer:
@@ -191,7 +192,7 @@ class FakeServer:
 
     def _changed_meanwhile(self, request: httpx2.Request, info: SessionInfo) -> httpx2.Response | None:
         if not info.keeps_support:
-            return problem("support_not_kept", status=409, detail="the support set is not kept")
+            return _not_kept()
         if request.headers.get("If-Match", f'"{info.revision}"') != f'"{info.revision}"':
             return problem("revision_changed", status=412, detail=f"the newest revision is {info.revision}")
         return None
@@ -204,8 +205,16 @@ class FakeServer:
     def _predict(self, request: httpx2.Request, info: SessionInfo) -> httpx2.Response:
         wanted = PredictRequest.model_validate_json(request.content)
         revision = wanted.revision or info.revision
+        if wanted.nearest and not info.keeps_support:
+            return _not_kept()
+        near = [NearExample(**one.model_dump(exclude_unset=True), distance=one.id / 8) for one in self.support[info.session]]
         return _predictions(
-            wanted.queries, labels=info.labels[: wanted.top_k], session=info.session, revision=revision, unfamiliar=self.unfamiliar
+            wanted.queries,
+            labels=info.labels[: wanted.top_k],
+            session=info.session,
+            revision=revision,
+            unfamiliar=self.unfamiliar,
+            nearest=near[: wanted.nearest],
         )
 
 
@@ -253,15 +262,26 @@ def described(
     )
 
 
+def _not_kept() -> httpx2.Response:
+    return problem("support_not_kept", status=409, detail="the support set is not kept")
+
+
 def _next(info: SessionInfo) -> SessionInfo:
     return info.model_copy(update={"revision": info.revision + 1, "refitted": False})
 
 
 def _predictions(
-    queries: tuple[Query, ...], *, labels: tuple[str, ...], session: str | None, unfamiliar: bool, revision: int = 1
+    queries: tuple[Query, ...],
+    *,
+    labels: tuple[str, ...],
+    session: str | None,
+    unfamiliar: bool,
+    revision: int = 1,
+    nearest: Sequence[NearExample] = (),
 ) -> httpx2.Response:
     top = tuple(LabelScore(label=label, score=0.9 if n == 0 else 0.1) for n, label in enumerate(labels))
-    best = Prediction(label=labels[0], score=0.9, margin=0.8, unfamiliar=unfamiliar, top=top)
+    told = {"nearest": tuple(nearest)} if nearest else {}
+    best = Prediction(label=labels[0], score=0.9, margin=0.8, unfamiliar=unfamiliar, top=top, **told)
     return answer(
         Predictions(
             session=session,
@@ -270,5 +290,6 @@ def _predictions(
             weights_digest="0" * 64,
             predictions=(best,) * len(queries),
             milliseconds=SPENT,
-        )
+        ),
+        exclude_unset=True,
     )

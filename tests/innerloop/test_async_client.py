@@ -25,6 +25,7 @@ def test_the_async_client_answers_as_the_blocking_one(server: FakeServer) -> Non
         session = await client.adapt("omniglot", SUPPORT, steps=2)
         assert (session.id, session.labels, session.info.steps) == ("ses_0", ("a", "b"), 2)
         assert (await session.predict([b"4", b"5"])).session == session.id
+        assert len((await session.predict([b"4"], nearest=2)).predictions[0].nearest) == 2
         assert (await client.session(session.id)).id == session.id
         assert (await client.predict(None, SUPPORT, [b"4"])).session is None
         assert (await client.models(), await client.model("omniglot@1"), await client.info()) == ((OMNIGLOT,), OMNIGLOT, INFO)

@@ -28,10 +28,10 @@ def test_a_fork_may_bring_no_examples_of_its_own() -> None:
 
 
 def test_predict_is_a_valid_request() -> None:
-    call = calls.predict("ses_1", [{"image": "MQ=="}, {"vector": [0.5]}], Predictions, top_k=2, revision=3)
+    call = calls.predict("ses_1", [{"image": "MQ=="}, {"vector": [0.5]}], Predictions, top_k=2, revision=3, nearest=4)
     body = PredictRequest.model_validate_json(call.content or b"")
     assert (call.path, [one.image for one in body.queries]) == ("/v1/sessions/ses_1/predict", [b"1", None])
-    assert (body.top_k, body.revision) == (2, 3)
+    assert (body.top_k, body.revision, body.nearest) == (2, 3, 4)
 
 
 def test_the_newest_revision_is_asked_by_naming_none() -> None:

@@ -38,6 +38,16 @@ def test_a_session_knows_what_it_was_adapted_to_and_predicts(server: FakeServer)
     assert answer.session == session.id
 
 
+def test_a_prediction_names_the_nearest_examples_when_asked_to(server: FakeServer) -> None:
+    with client_of(server) as client:
+        session = client.adapt(None, SUPPORT)
+        near = session.predict([b"4"], nearest=2).predictions[0].nearest
+        assert [(one.id, one.label, one.distance) for one in near] == [(1, "b", 0.125), (2, "b", 0.25)]
+        assert session.predict([b"4"]).predictions[0].nearest == ()
+        with pytest.raises(SupportNotKeptError):
+            client.adapt(None, SUPPORT, keep_support=False).predict([b"4"], nearest=1)
+
+
 def test_a_session_is_found_again_and_ends(server: FakeServer) -> None:
     with client_of(server) as client:
         made = client.adapt(None, SUPPORT)

@@ -113,8 +113,8 @@ def test_one_input_larger_than_a_request_is_for_the_server_to_refuse(client: Cli
 def test_many_queries_are_asked_in_parts_of_one_revision(client: Client, server: NarrowServer) -> None:
     session = client.adapt(None, {"a": [b"1"], "b": [b"2"]})
     asked = (f"{n}".encode() for n in range(1_001))
-    found = session.predict(asked)
-    assert len(found.predictions) == 1_001
+    found = session.predict(asked, nearest=1)
+    assert [len(one.nearest) for one in found.predictions] == [1] * 1_001
     sent = [json.loads(request.content) for request in server.requests[2:]]
     assert [len(body["queries"]) for body in sent] == [3] * 333 + [2]
     assert {body.get("revision") for body in sent[1:]} == {1}

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from service.errors import AdaptationDivergedError
+from service.errors import AdaptationDivergedError, UnusableVectorError
 from service.learner import heads
 from service.learner.encoders.mlp import Mlp
 from service.learner.episodes import Support
@@ -13,7 +13,7 @@ from service.learner.meta_model import MetaModel, adapt, predict
 from service.learner.recipe import Recipe, Scope
 from service.learner.task_batch import TaskBatch
 from service.learner.views import with_views
-from service.runtime.engine import ENCODER_CHUNK, AdaptTask, Engine, Fitted, PredictTask
+from service.runtime.engine import ENCODER_CHUNK, AdaptTask, Among, EmbedTask, Engine, Fitted, PredictTask
 from service.sessions.contents import digest, pack_weights
 from tests.learner.tasks import distance
 from tests.runtime.tasks import MODELS, adapt_task, inputs, probabilities, scored
@@ -90,6 +90,47 @@ def test_batched_prediction_equals_one_query_at_a_time(model: MetaModel, generat
     for together, task, source in zip(ENGINE.predict(model, asked), asked, tasks, strict=True):
         expected = torch.cat([predict(model, task.params, query[None]) for query in task.queries])
         assert (probabilities(together, source.support.way) - expected).abs().max() < 1e-5
+
+
+@MODEL
+def test_the_nearest_examples_are_those_of_the_adapted_encoder(model: MetaModel, generator: torch.Generator) -> None:
+    """Every query and every example embedded alone by the adapted weights; sessions that ask for none share the batch."""
+    tasks = tasks_for(model, generator)
+    known = fitted(model, *tasks)
+    embedded = ENGINE.embed(model, [EmbedTask(each.adapted.params, task.support.inputs) for each, task in zip(known, tasks, strict=True)])
+    queries = [inputs(model.encoder, count, generator) for count, _ in zip((1, 5, 70, 2), tasks, strict=False)]
+    asked = [
+        PredictTask(each.adapted.params, each.weights_digest, own, 1, nearest=Among(examples, 2) if place else None)
+        for place, (each, own, examples) in enumerate(zip(known, queries, embedded, strict=True))
+    ]
+    silent, *told = ENGINE.predict(model, asked)
+    assert scored(silent).nearest is None
+    for found, each, task, own in zip(told, known[1:], tasks[1:], queries[1:], strict=True):
+        params = {**model.params, **each.adapted.params}
+        examples, alone = (torch.cat([model.embed(one[None], params) for one in many]) for many in (task.support.inputs, own))
+        slow = torch.cdist(alone, examples, compute_mode="donot_use_mm_for_euclid_dist")
+        near = scored(found).nearest
+        assert near is not None
+        given = torch.tensor(near.distances)
+        assert torch.allclose(slow.gather(1, torch.tensor(near.places)), given, rtol=1e-4, atol=1e-4)
+        assert torch.allclose(slow.topk(2, largest=False).values, given, rtol=1e-4, atol=1e-4)
+
+
+def test_embeddings_keep_no_memory_of_the_batch(generator: torch.Generator) -> None:
+    model = MODELS["head"]
+    tasks = [EmbedTask({}, inputs(model.encoder, count, generator)) for count in (2, 50)]
+    for embedded in ENGINE.embed(model, tasks):
+        assert embedded.untyped_storage().nbytes() == embedded.nbytes
+
+
+def test_distances_that_overflow_fail_for_their_own_task_only(generator: torch.Generator) -> None:
+    model = MODELS["head, of vectors"]
+    (known,) = fitted(model, adapt_task(model, [2, 2], 1, generator))
+    queries, examples = inputs(model.encoder, 1, generator), torch.zeros(4, model.encoder.embedding)
+    asked = [PredictTask(known.adapted.params, known.weights_digest, queries, 1, nearest=Among(examples + far, 1)) for far in (0.0, 1e30)]
+    fine, guilty = ENGINE.predict(model, asked)
+    assert scored(fine).nearest is not None
+    assert isinstance(guilty, UnusableVectorError)
 
 
 @MODEL

@@ -11,7 +11,7 @@ from tests.ui.hands import Hands
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 COLOURS = 256  # of a palette: a third of the bytes, and no difference to the eye
-WIDE, NARROW = ViewportSize(width=1280, height=1290), ViewportSize(width=390, height=844)
+WIDE, NARROW = ViewportSize(width=1280, height=1440), ViewportSize(width=390, height=844)
 
 
 def take(browser: Browser, url: str, name: str, *, dark: bool = False, phone: bool = False) -> None:

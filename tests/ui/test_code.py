@@ -48,6 +48,13 @@ def test_the_curl_commands_run_and_give_what_the_page_got(grown: Hands, client: 
     _, grew, answer = json.loads("[" + re.sub(r"\}\s*\{", "},{", done) + "]")
     assert grew["weights_digest"] == shown.info.weights_digest == answer["weights_digest"]
     assert answer["predictions"][0]["label"] == '$HOME `a` \\ "é"'
+    assert answer["predictions"][0]["nearest"][0]["id"] == 3
+
+
+def test_the_nearest_examples_are_asked_for_in_the_code_as_on_the_page(grown: Hands) -> None:
+    assert '"nearest": 4' in copied(grown, "curl")
+    grown.page.get_by_role("radio", name="Python").check()
+    assert "nearest=4" in copied(grown, "Python")
 
 
 def test_the_python_program_runs_and_gives_what_the_page_got(grown: Hands, client: Client, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from innerloop import Client
 from tests.ui.hands import SHAPES, Hands
@@ -106,6 +106,33 @@ def test_our_own_drawings_are_learned_and_recognised(hands: Hands) -> None:
     for character in ("anchor", "comet", "kite", "hook", "ladder"):
         hands.page.get_by_role("button", name=f"Ask about {character}-query.png").click()
         expect(hands.guess).to_have_text(character)
+
+
+def nearest(hands: Hands) -> Locator:
+    return hands.page.locator(".near li")
+
+
+def test_the_nearest_examples_are_shown_with_the_pictures_that_were_sent(hands: Hands) -> None:
+    hands.take_samples()
+    hands.adapt()
+    hands.page.get_by_role("button", name="Ask about kite-query.png").click()
+    expect(nearest(hands)).to_have_count(4)
+    kites = [picture.get_attribute("src") for picture in hands.card(2).locator(".thumb img").all()]
+    assert sorted(picture.get_attribute("src") or "" for picture in nearest(hands).locator("img").all()[:2]) == sorted(map(str, kites))
+    expect(nearest(hands).first).to_have_text("kite")
+    expect(nearest(hands).first.locator("img")).to_have_attribute("alt", re.compile(r"^Example [56]:$"))
+    hands.page.get_by_role("button", name="Clear").last.click()
+    expect(nearest(hands)).to_have_count(0)
+
+
+def test_what_the_model_grew_by_is_nearest_to_itself(taught: Hands) -> None:
+    taught.draw(taught.pad, SHAPES["vee"])
+    expect(taught.guess).to_have_text("vee")
+    taught.page.locator(".chips").get_by_role("button", name="vee").click()
+    expect(taught.learned).to_contain_text("revision 2")
+    expect(nearest(taught).first.get_by_role("img", name="Example 7:")).to_be_visible()
+    src = taught.card(2).locator(".thumb img").last.get_attribute("src")
+    expect(nearest(taught).first.locator("img")).to_have_attribute("src", str(src))
 
 
 def test_a_margin_and_an_unfamiliar_query_are_shown_where_the_server_says_so(hands: Hands) -> None:

@@ -1,5 +1,6 @@
 """The list of sessions: opening by link, exporting, deleting."""
 
+import re
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -17,6 +18,8 @@ def test_a_session_is_opened_again_by_its_link(page: Page, url: str, client: Cli
     page.get_by_role("button", name="Ask about kite-query.png").click()
     expect(hands.guess).to_have_text("kite")
     expect(page.locator("#session-list .current")).to_contain_text("two characters")
+    expect(page.locator(".near li")).to_contain_text(["kite", "kite", "anchor", "anchor"])
+    expect(page.locator(".near .unseen").first).to_have_text(re.compile("^#[34]$"))
 
 
 def test_another_session_is_opened_from_the_list_and_back_returns(hands: Hands) -> None:
@@ -56,3 +59,4 @@ def test_a_session_whose_examples_were_not_kept_is_not_offered_to_grow(page: Pag
     page.get_by_role("button", name="Ask about kite-query.png").click()
     expect(page.locator(".reply")).to_contain_text("cannot grow")
     expect(page.locator(".teach")).to_be_hidden()
+    expect(page.locator(".nearest")).to_be_hidden()

@@ -12,7 +12,8 @@ from service.runtime.lifecycle import AdaptOptions
 router = APIRouter(tags=["predictions"])
 
 
-@router.post("/v1/sessions/{session_id}/predict", openapi_extra=PREDICT)
+# Fields that were not set, because they were not asked for, are left out.
+@router.post("/v1/sessions/{session_id}/predict", openapi_extra=PREDICT, response_model_exclude_unset=True)
 async def predict(session_id: str, call: TheCall) -> wire.Predictions | wire.Estimates:
     """Classify queries with a session's adapted weights, or predict their numbers, in the order they were sent."""
     body = await call.body()
@@ -24,11 +25,13 @@ async def predict(session_id: str, call: TheCall) -> wire.Predictions | wire.Est
             field=name,
         )
     wanted = body.read(wire.PredictOptions)
-    found = await call.runtime.predict(call.caller, session_id, body.queries, top=wanted.top_k, revision=wanted.revision)
+    found = await call.runtime.predict(
+        call.caller, session_id, body.queries, top=wanted.top_k, nearest=wanted.nearest, revision=wanted.revision
+    )
     return answers.predictions(found, session_id)
 
 
-@router.post("/v1/predict", openapi_extra=ONE_CALL)
+@router.post("/v1/predict", openapi_extra=ONE_CALL, response_model_exclude_unset=True)
 async def predict_once(call: TheCall) -> wire.Predictions | wire.Estimates:
     """Adapt to a support set, classify queries or predict their numbers, and keep nothing."""
     body = await call.body()

@@ -1,10 +1,10 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api.forms import ANSWERS, ASK, BOTH, LEARN, QUERIES, SUPPORT, Task, as_json, as_multipart, as_zip, zip_body, zipped
+from tests.api.forms import ANSWERS, ASK, BOTH, FORMS, LEARN, QUERIES, SUPPORT, Task, as_json, as_multipart, as_zip, zip_body, zipped
 
 
 @pytest.fixture
@@ -60,6 +60,46 @@ def test_the_margin_is_there_however_few_labels_are_listed(client: TestClient, s
     assert [each["margin"] for each in one] == [each["margin"] for each in full]
     for each in full:
         assert each["margin"] == pytest.approx(each["top"][0]["score"] - each["top"][1]["score"])
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_the_nearest_examples_are_listed_in_every_form(client: TestClient, session: dict[str, Any], form: Callable[..., Any]) -> None:
+    """An example asked about is nearest to itself; ids count the examples in the order they were sent."""
+    images = [image for _, image in SUPPORT]
+    answer = predicted(client, f"/v1/sessions/{session['session']}/predict", form(Task(queries=images), nearest=2))
+    for place, prediction in enumerate(answer["predictions"]):
+        first, second = prediction["nearest"]
+        assert first == {"id": place + 1, "label": SUPPORT[place][0], "distance": pytest.approx(0, abs=1e-5)}
+        assert second["distance"] > first["distance"]
+
+
+def test_nothing_is_said_of_nearest_examples_unless_they_are_asked_for(client: TestClient, session: dict[str, Any]) -> None:
+    path = f"/v1/sessions/{session['session']}/predict"
+    for request in (as_json(ASK), as_json(ASK, nearest=0)):
+        for prediction in predicted(client, path, request)["predictions"]:
+            assert set(prediction) == {"label", "score", "margin", "unfamiliar", "top"}
+
+
+def test_all_examples_are_listed_where_there_are_fewer_than_asked_for(client: TestClient, session: dict[str, Any]) -> None:
+    answer = predicted(client, f"/v1/sessions/{session['session']}/predict", as_json(ASK, nearest=10))
+    assert [sorted(one["id"] for one in each["nearest"]) for each in answer["predictions"]] == [[1, 2, 3, 4, 5, 6]] * 3
+
+
+@pytest.mark.parametrize("nearest", [-1, 11, "many"])
+def test_more_nearest_examples_than_ten_are_refused(client: TestClient, session: dict[str, Any], nearest: object) -> None:
+    response = client.post(f"/v1/sessions/{session['session']}/predict", **as_json(ASK, nearest=nearest))
+    assert (response.status_code, response.json()["field"]) == (422, "nearest")
+
+
+def test_nearest_examples_that_were_not_kept_are_a_conflict(client: TestClient) -> None:
+    session = client.post("/v1/sessions", **as_json(LEARN, keep_support=False)).json()["session"]
+    response = client.post(f"/v1/sessions/{session}/predict", **as_json(ASK, nearest=1))
+    assert (response.status_code, response.json()["code"]) == (409, "support_not_kept")
+
+
+def test_one_call_has_no_nearest_examples(client: TestClient) -> None:
+    response = client.post("/v1/predict", **as_json(BOTH, nearest=1))
+    assert (response.status_code, response.json()["field"]) == (422, "nearest")
 
 
 def vector_session(client: TestClient, *support: tuple[str, Sequence[float]]) -> str:

@@ -98,6 +98,14 @@ def test_several_numbers_are_predicted_together(client: TestClient) -> None:
     np.testing.assert_allclose(found, answer(MODELS["pairs"], params, torch.tensor(ASKED).view(-1, 1)), atol=1e-5)
 
 
+def test_the_nearest_examples_are_listed_with_their_targets(client: TestClient) -> None:
+    made = adapted(client)
+    answer = client.post(f"/v1/sessions/{made['session']}/predict", json={"queries": [{"vector": [3.0]}], "nearest": 2}).json()
+    first, second = answer["predictions"][0]["nearest"]
+    assert first == {"id": 4, "label": None, "target": [2.0], "distance": pytest.approx(0, abs=1e-5)}
+    assert second["distance"] > first["distance"]
+
+
 def test_one_call_adapts_answers_and_keeps_nothing(client: TestClient) -> None:
     before = client.get("/v1/sessions").json()
     found = client.post("/v1/predict", json={"support": support(), "queries": queries(), "steps": 2}).json()

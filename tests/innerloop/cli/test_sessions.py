@@ -81,6 +81,31 @@ def test_predict_json_names_each_file(command: Command, server: FakeServer, url:
     assert (answer["session"], server.body["top_k"]) == ("ses_0", 1)
 
 
+def test_predict_shows_the_nearest_examples_when_asked_to(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    image = letters / "beta/1.png"
+    table = lines(command("predict", "ses_0", image, "--nearest", "2", "--url", url).stdout)
+    assert [str(image), "alpha", "0.900", "0.800", "beta", "0.100", "alpha", "#1", "0.125,", "alpha", "#2", "0.250"] in table
+    answer = json.loads(command("predict", "ses_0", image, "--nearest", "2", "--url", url, "--json").stdout)
+    assert answer["predictions"][0]["nearest"][1] == {"id": 2, "label": "alpha", "distance": 0.25}
+    assert server.body["nearest"] == 2
+
+
+def test_predict_says_nothing_of_nearest_examples_unless_asked_to(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    assert "nearest" not in command("predict", "ses_0", letters / "beta/1.png", "--url", url).stdout
+    assert "nearest" not in json.loads(command("predict", "ses_0", letters / "beta/1.png", "--url", url, "--json").stdout)["predictions"][0]
+    assert "nearest" not in server.body
+
+
+def test_nearest_examples_that_are_not_kept_are_refused(command: Command, url: str, letters: Path) -> None:
+    command("adapt", letters, "--no-keep-support", "--url", url)
+    result = command("predict", "ses_0", letters / "beta/1.png", "--nearest", "1", "--url", url)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "not kept" in result.stderr
+    assert command("predict", "ses_0", letters / "beta/1.png", "--nearest", "11", "--url", url).exit_code == 2
+
+
 def test_sessions_lists_them_all(command: Command, url: str, letters: Path) -> None:
     for name in ("one", "two", "three"):
         command("adapt", letters, "--name", name, "--url", url)

@@ -1,12 +1,13 @@
+import re
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from service.api.playground import FILES
+from service.api.pages import FILES
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "characters"
-ASSETS = sorted(file.relative_to(FILES).as_posix() for file in FILES.rglob("*.*") if file.name != "index.html")
+ASSETS = sorted(file.relative_to(FILES).as_posix() for file in FILES.rglob("*.*") if file.suffix != ".html")
 
 
 def test_the_page_is_served_at_the_root_and_its_assets_under_ui(client: TestClient) -> None:
@@ -18,7 +19,23 @@ def test_the_page_is_served_at_the_root_and_its_assets_under_ui(client: TestClie
         assert (answer.status_code, answer.content) == (200, (FILES / name).read_bytes())
 
 
-@pytest.mark.parametrize("path", ["/", "/ui/main.js", "/ui/style.css", "/ui/samples/kite-1.png"])
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_page_names_only_files_of_this_server(client: TestClient, path: str) -> None:
+    """Relative, so that they are found behind a proxy's prefix too."""
+    named = re.findall(r'(?:src|href)="([^"#]+)"', client.get(path).text)
+    assert len(named) > 3
+    for name in named:
+        assert not name.startswith("/"), name
+        assert "//" not in name
+        assert client.get(f"/{name}").status_code == 200
+
+
+def test_every_call_is_listed_at_docs_and_nowhere_else(client: TestClient) -> None:
+    assert (client.get("/docs").status_code, client.head("/docs").status_code) == (200, 200)
+    assert client.get("/redoc").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/ui/main.js", "/ui/style.css", "/ui/samples/kite-1.png", "/docs/assets/swagger-ui.css"])
 def test_every_file_of_the_page_comes_with_its_policy(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     policy = headers["Content-Security-Policy"]

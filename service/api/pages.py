@@ -1,4 +1,4 @@
-"""The page for people: the static files of `service/ui`, which call the HTTP API like anyone else."""
+"""The pages for people, the playground and the list of every call: static files of `service/ui` that call the HTTP API like anyone else."""
 
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -9,6 +9,9 @@ from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
 FILES = Path(__file__).parents[1] / "ui"
+
+# A package and its folder: FastAPI's own page would load the same files from a CDN.
+SWAGGER_UI = ("fastapi_swagger", "resources")
 
 HEADERS = {
     # Nothing is loaded from elsewhere, and no script or style stands in the page itself.
@@ -26,20 +29,27 @@ HEADERS = {
 router = APIRouter(include_in_schema=False)
 
 
-def install_playground(app: FastAPI) -> None:
-    """Serve the page at `/`, and what it loads under `/ui`."""
+def install_pages(app: FastAPI) -> None:
+    """Serve the playground at `/`, every call at `/docs`, and what they load under `/ui` and `/docs/assets`."""
     app.include_router(router)
     app.mount("/ui", _Assets(directory=FILES))
+    app.mount("/docs/assets", _Assets(packages=[SWAGGER_UI]))
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
-async def page() -> FileResponse:
-    """Give the page."""
+async def playground() -> FileResponse:
+    """Give the playground."""
     return FileResponse(FILES / "index.html", headers=HEADERS)
 
 
+@router.api_route("/docs", methods=["GET", "HEAD"])
+async def docs() -> FileResponse:
+    """Give the list of every call, in Swagger UI."""
+    return FileResponse(FILES / "docs.html", headers=HEADERS)
+
+
 class _Assets(StaticFiles):
-    """Static files with the headers of the page."""
+    """Static files with the headers of the pages."""
 
     async def get_response(self, path: str, scope: MutableMapping[str, Any]) -> Response:
         response = await super().get_response(path, scope)
