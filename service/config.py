@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     stale_seconds: float = Field(
         default=60, ge=0, allow_inf_nan=False, description="how long sessions answer from memory while Redis cannot be reached"
     )
+    log_format: Literal["auto", "json"] = Field(
+        default="auto", description="of the log on stderr: auto has colours where a person is looking"
+    )
     workers: int = Field(default=1, ge=1, le=64, description="processes that serve, on a CPU; they need a shared store: sqlite or Redis")
     arena_bytes: int = Field(
         default=2**30, ge=2**20, description="memory on the device for the heads of sessions in use, for each length of an embedding"

@@ -27,6 +27,8 @@ def other(name: str) -> object:
         return "cuda:3"
     if name == "pin_cores":
         return "split"
+    if name == "log_format":
+        return "json"
     if name == "store":
         return "redis://other:6379/1"
     return f"{default}-other" if isinstance(default, str) else Path("elsewhere") if isinstance(default, Path) else default + 5
@@ -61,6 +63,7 @@ BAD = {
     "stale_seconds": ("-1", "nan", "inf"),
     "workers": ("0", "65"),
     "pin_cores": ("all", "true", ""),
+    "log_format": ("colours", ""),
     "arena_bytes": ("0", "1048575"),
     "batch_wait_ms": ("-1", "1001", "nan", "inf"),
     "queue_items": ("0",),

@@ -7,7 +7,7 @@ import torch
 import typer
 from rich.console import Console
 
-from service.cli.terminal import plain_errors
+from service.cli.terminal import plain_errors, show_published
 from service.learner.episodes import ClassInputs
 from service.registry.read import find
 from service.training.options import TrainOptions, options_of
@@ -20,6 +20,7 @@ def calibrate(
     model: Annotated[str, typer.Argument(help="`name` or `name@version`.")],
     data_root: Annotated[Path | None, typer.Option(envvar="INNERLOOP_DATA_ROOT", help="Folder that holds the data sets.")] = None,
     model_store: Annotated[Path, typer.Option(envvar="INNERLOOP_MODEL_STORE", help="Folder of meta-models.")] = Path("model_store"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON, for programs; the card goes to stderr.")] = False,
 ) -> None:
     """Calibrate the scores of MODEL on the validation classes it was trained beside, judge it again, and write the next version.
 
@@ -29,8 +30,7 @@ def calibrate(
     options = options_of(stored.manifest.training.config, place=f"the configuration of {model}")
     torch.set_num_threads(options.threads)
     folder = calibrate_again(stored, options, _held_out(options, data_root), model_store)
-    Console().print((folder / "CARD.md").read_text(encoding="utf-8"), markup=False, highlight=False)
-    Console().print(f"written to {folder}", soft_wrap=True)
+    show_published(folder, console=Console(stderr=as_json), as_json=as_json)
 
 
 def _held_out(options: TrainOptions, data_root: Path | None) -> dict[str, ClassInputs]:

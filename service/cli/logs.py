@@ -2,20 +2,21 @@
 
 import logging
 import sys
+from typing import Literal
 
 import structlog
 from structlog.typing import EventDict, Processor
 
 
-def configure_logs(worker: int | None = None) -> None:
-    """One JSON object a line on stderr, or colours when a person is looking; a worker's lines carry its number."""
+def configure_logs(form: Literal["auto", "json"] = "auto", *, worker: int | None = None) -> None:
+    """One JSON object a line on stderr, or colours (`auto`) when a person is looking; a worker's lines carry its number."""
 
     def numbered(_: object, __: str, event: EventDict) -> EventDict:
         return event if worker is None else {**event, "worker": worker}
 
     first: list[Processor] = [structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso"), numbered]
     last: list[Processor] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    if sys.stderr.isatty():
+    if form == "auto" and sys.stderr.isatty():
         last = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     structlog.configure(processors=[*first, *last], logger_factory=structlog.WriteLoggerFactory(sys.stderr))
     # What libraries log takes the same form.

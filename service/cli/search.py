@@ -1,6 +1,9 @@
 """`innerloop search`: look for a better configuration."""
 
+import json
+import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -24,12 +27,13 @@ def search(
     data_root: Annotated[Path | None, typer.Option(envvar="INNERLOOP_DATA_ROOT", help="Folder that holds the data sets.")] = None,
     run: Annotated[Path | None, typer.Option(help="Folder for the study and its trials; runs/<name>-search when absent.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in the run folder.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the trials as JSON, for programs; what happens goes to stderr.")] = False,
 ) -> None:
     """Try what the table [search] of CONFIG allows, and write the best configuration, a table and a figure into the run folder."""
     asked, ends = interrupted(), time.monotonic() + (float("inf") if timeout is None else timeout)
     space = read_search_space(config)
     run = run or Path("runs") / f"{space.options.name}-search"
-    console = Console()
+    console = Console(stderr=as_json)
     study = open_study(space, run, resume=resume)
     data = load_tasks(space.options, data_root=data_root)
     for found in run_trials(study, space, data, run, trials=trials, should_stop=lambda: asked() or time.monotonic() > ends):
@@ -40,13 +44,29 @@ def search(
     if finished:
         console.print(f"{write_table(run, finished)} and {draw(run, space, finished)} show {len(finished)} trials", soft_wrap=True)
     if (winner := best(study, space)) is not None:
-        console.print(f"best: trial {winner.number}, {winner.accuracy:.2%}; innerloop train {run / BEST}", soft_wrap=True)
+        console.print(f"best: trial {winner.number}, {winner.said}; innerloop train {run / BEST}", soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps(_facts(finished, winner, run), indent=2))
     if len(finished) < trials:
         console.print(f"stopped; {run / STUDY} continues with --resume")
         raise typer.Exit(130)
 
 
+def _facts(finished: Sequence[Tried], winner: Tried | None, run: Path) -> dict[str, object]:
+    trials = [
+        {
+            "trial": each.number,
+            "squared_error" if each.regression else "accuracy": each.measured if math.isfinite(each.measured) else None,
+            "meta_steps": each.step,
+            "cut_short": each.pruned,
+            "values": dict(each.values),
+        }
+        for each in finished
+    ]
+    return {"best": winner and winner.number, "config": winner and str(run / BEST), "trials": trials}
+
+
 def _line(found: Tried) -> str:
     values = ", ".join(f"{key} = {shown(value)}" for key, value in found.values.items())
     ended = f"cut short after {found.step:,} meta-steps" if found.pruned else f"{found.step:,} meta-steps"
-    return f"trial {found.number:>3}  validation {found.accuracy:.2%}  {ended}  {values}"
+    return f"trial {found.number:>3}  validation {found.said}  {ended}  {values}"

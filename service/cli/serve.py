@@ -29,14 +29,24 @@ def serve(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda:N (default: auto).")] = None,
     store: Annotated[str | None, typer.Option(help="Where sessions are kept: sqlite, memory or redis://… (default: sqlite).")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that serve, on a CPU (default: 1).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Log JSON where a person is looking too.")] = False,
 ) -> None:
     """Serve the meta-models of a model store over HTTP. Every option is also INNERLOOP_<OPTION>, as are further settings."""
-    settings = settings_of(host=host, port=port, data_dir=data_dir, model_store=model_store, device=device, store=store, workers=workers)
+    settings = settings_of(
+        host=host,
+        port=port,
+        data_dir=data_dir,
+        model_store=model_store,
+        device=device,
+        store=store,
+        workers=workers,
+        log_format="json" if as_json else None,
+    )
     if not settings.model_store.is_dir():
         raise ModelStoreError(f"{settings.model_store}: expected a model store, found no folder there; name it with --model-store")
     if settings.workers > 1:
         _refuse_what_workers_cannot_share(settings)
-    configure_logs()
+    configure_logs(settings.log_format)
     with exclusive(settings.data_dir):
         if settings.workers > 1:
             _run_workers(settings)

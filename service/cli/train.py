@@ -1,6 +1,5 @@
 """`innerloop train`: meta-train by a configuration and put the result in the model store."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +9,9 @@ import typer
 from rich.console import Console
 
 from service.cli.stopping import interrupted
-from service.cli.terminal import plain_errors
+from service.cli.terminal import plain_errors, show_published
 from service.errors import BadConfigError
 from service.learner.episodes import ClassInputs
-from service.registry.read import read_manifest
 from service.training.checkpoint import FILENAME
 from service.training.meta_train import Trained, meta_train
 from service.training.options import TrainOptions, read_options
@@ -74,11 +72,7 @@ def _publish(
 ) -> None:
     console.print("judging on the test classes")
     folder = publish(options, trained, data, model_store)
-    console.print((folder / "CARD.md").read_text(encoding="utf-8"), markup=False, highlight=False)
-    console.print(f"written to {folder}")
-    if as_json:
-        facts = read_manifest(folder).model_dump(mode="json", include={"name", "version", "evaluation", "errors"})
-        typer.echo(json.dumps({**facts, "folder": str(folder)}, indent=2))
+    show_published(folder, console=console, as_json=as_json)
 
 
 def _counted(part: str, tasks: Tasks) -> str:

@@ -22,7 +22,7 @@ def work(settings: Settings, addresses: Sequence[Address], number: int, telling:
     from service.api.app import create_app
     from service.runtime.device import choose_device
 
-    configure_logs(worker=number)
+    configure_logs(settings.log_format, worker=number)
     end_with_parent()
     try:
         refuse_cuda(str(choose_device(settings.device)), workers=settings.workers)

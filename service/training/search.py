@@ -28,7 +28,7 @@ PATIENT_TRIALS = 4
 PATIENT_SHARE = 0.2
 
 # What a finished trial is told to have come to, and after which meta-step; an interrupted one has reported a part only.
-ACCURACY, STEP = "accuracy", "step"
+SCORE, STEP = "score", "step"
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -39,15 +39,27 @@ class Tried:
 
     Attributes:
         values: what it changed, by dotted key.
-        accuracy: its best validation accuracy, 0..1; of one cut short, up to then.
+        score: its best in validation, larger is better; of one cut short, up to then.
         step: the meta-step after which it was finished.
+        regression: whether the score is the negative of a squared error, in place of an accuracy of 0..1.
     """
 
     number: int
     values: Mapping[str, Any]
-    accuracy: float
+    score: float
     step: int
     pruned: bool
+    regression: bool
+
+    @property
+    def measured(self) -> float:
+        """What validation measured: the accuracy, or the squared error."""
+        return -self.score if self.regression else self.score
+
+    @property
+    def said(self) -> str:
+        """What validation measured, for people."""
+        return f"{self.measured:.4g} squared error" if self.regression else f"{self.measured:.2%}"
 
 
 def open_study(space: SearchSpace, run: Path, *, resume: bool) -> Study:
@@ -108,7 +120,7 @@ def search(
         trained, cut = _train(trial, space, data, run, should_stop)
         if trained is None or not (trained.finished or cut):
             return
-        trial.set_user_attr(ACCURACY, trained.best.score)
+        trial.set_user_attr(SCORE, trained.best.score)
         trial.set_user_attr(STEP, trained.steps)
         told = {"values": trained.best.score} if trained.finished else {"state": TrialState.PRUNED}
         yield _tried(study.tell(trial, **told), space)
@@ -120,9 +132,9 @@ def tried(study: Study, space: SearchSpace) -> list[Tried]:
 
 
 def best(study: Study, space: SearchSpace) -> Tried | None:
-    """Give the trial with the best validation accuracy, of those that were not cut short; the first of equals."""
+    """Give the trial with the best score in validation, of those that were not cut short; the first of equals."""
     whole = [each for each in tried(study, space) if not each.pruned]
-    return max(whole, key=lambda each: each.accuracy, default=None)
+    return max(whole, key=lambda each: each.score, default=None)
 
 
 class _Watched:
@@ -161,7 +173,8 @@ def _train(
 
 def _tried(trial: FrozenTrial, space: SearchSpace) -> Tried:
     said = trial.user_attrs
-    return Tried(trial.number, space.values(trial.params), said[ACCURACY], said[STEP], trial.state == TrialState.PRUNED)
+    pruned, regression = trial.state == TrialState.PRUNED, space.options.build_recipe().regression
+    return Tried(trial.number, space.values(trial.params), said[SCORE], said[STEP], pruned, regression)
 
 
 def _fingerprint(space: SearchSpace) -> str:

@@ -19,7 +19,7 @@ COLUMNS, PANEL = 3, (4.5, 3.2)
 
 def write_best(run: Path, space: SearchSpace, found: Tried) -> Path:
     """Write the configuration of a trial, whole or not at all, as `innerloop train` takes it; gives the file."""
-    said = f"# Trial {found.number} of the search in {space.place}: {found.accuracy:.2%} on validation classes.\n"
+    said = f"# Trial {found.number} of the search in {space.place}: {found.said} in validation.\n"
     temporary = run / f".{BEST}"
     temporary.write_text(said + tomli_w.dumps(space.table(found.values)), encoding="utf-8")
     return temporary.rename(run / BEST)
@@ -28,7 +28,7 @@ def write_best(run: Path, space: SearchSpace, found: Tried) -> Path:
 def write_table(run: Path, found: Sequence[Tried]) -> Path:
     """Write every finished trial, the best first, as a Markdown table; gives the file."""
     keys = list(found[0].values)
-    ranked = sorted(found, key=lambda each: (each.pruned, -each.accuracy))
+    ranked = sorted(found, key=lambda each: (each.pruned, -each.score))
     lines = [("trial", "validation", "meta-steps", "", *keys), ("---", "---:", "---:", "---", *(["---"] * len(keys))), *map(_row, ranked)]
     path = run / TABLE
     path.write_text("".join(f"| {' | '.join(cells)} |\n" for cells in lines), encoding="utf-8")
@@ -37,7 +37,7 @@ def write_table(run: Path, found: Sequence[Tried]) -> Path:
 
 def _row(found: Tried) -> tuple[str, ...]:
     ended = "cut short" if found.pruned else ""
-    return (str(found.number), f"{found.accuracy:.2%}", f"{found.step:,}", ended, *(shown(value) for value in found.values.values()))
+    return (str(found.number), found.said, f"{found.step:,}", ended, *(shown(value) for value in found.values.values()))
 
 
 def shown(value: Any) -> str:
@@ -46,7 +46,7 @@ def shown(value: Any) -> str:
 
 
 def draw(run: Path, space: SearchSpace, found: Sequence[Tried]) -> Path:
-    """Draw the accuracy of the trials one after the other, and against every searched key, as a PNG; gives the file."""
+    """Draw what validation measured of the trials one after the other, and against every searched key, as a PNG; gives the file."""
     rows = math.ceil((1 + len(space.dimensions)) / COLUMNS)
     figure = Figure(figsize=(COLUMNS * PANEL[0], rows * PANEL[1]), layout="constrained")
     panels = list(figure.subplots(rows, COLUMNS, squeeze=False, sharey=True).flat)
@@ -62,10 +62,10 @@ def draw(run: Path, space: SearchSpace, found: Sequence[Tried]) -> Path:
 
 def _draw_history(panel: Axes, found: Sequence[Tried]) -> None:
     whole = [each for each in found if not each.pruned]
-    highest = [max(each.accuracy for each in whole[: count + 1]) for count in range(len(whole))]
+    highest = [max(whole[: count + 1], key=lambda each: each.score).measured for count in range(len(whole))]
     panel.step([each.number for each in whole], highest, where="post", color="C1", label="best so far")
     _scatter(panel, found, {each.number: each.number for each in found})
-    panel.set(title="all trials", xlabel="trial", ylabel="validation accuracy")
+    panel.set(title="validation of all trials", xlabel="trial", ylabel="squared error" if found[0].regression else "accuracy")
     panel.legend()
 
 
@@ -84,4 +84,4 @@ def _draw_key(panel: Axes, key: str, dimension: Range | Choices, found: Sequence
 def _scatter(panel: Axes, found: Sequence[Tried], at: Mapping[int, float]) -> None:
     for pruned, marker, label in ((False, "o", "to the end"), (True, "x", "cut short")):
         chosen = [each for each in found if each.pruned == pruned]
-        panel.scatter([at[each.number] for each in chosen], [each.accuracy for each in chosen], marker=marker, color="C0", label=label)
+        panel.scatter([at[each.number] for each in chosen], [each.measured for each in chosen], marker=marker, color="C0", label=label)

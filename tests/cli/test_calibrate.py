@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,13 @@ def test_it_writes_the_next_version_with_the_same_weights_and_the_temperatures_o
     assert stored.manifest.calibration == calibration
     assert stored.manifest.weights == read(published).manifest.weights
     assert stored.manifest.evaluation == read(published).manifest.evaluation
+
+
+def test_as_json_it_gives_the_figures_and_where_it_is(published: Path, command: Command) -> None:
+    result = command("calibrate", "tiny@1", "--model-store", published.parents[1], "--json")
+    found, folder = json.loads(result.stdout), max(published.parent.iterdir())
+    assert (found["name"], str(found["version"]), found["folder"]) == ("tiny", folder.name, str(folder))
+    assert found["evaluation"] == [row.model_dump(mode="json") for row in read(folder).manifest.evaluation]
 
 
 def test_a_meta_model_of_an_unknown_configuration_is_refused_in_one_line(command: Command, model_store: Path) -> None:

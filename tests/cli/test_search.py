@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -32,6 +33,19 @@ def test_it_leaves_the_best_configuration_a_table_and_a_figure(command: Command,
     assert lines[4].startswith("best: trial ")
     assert lines[4].endswith(f"innerloop train {run / 'best.toml'}")
     assert read_options(run / "best.toml").name == "tiny"
+
+
+def test_as_json_it_lists_the_trials_and_names_the_best(command: Command, config: Path) -> None:
+    run = config.parent / "run"
+    result = command("search", config, "--run", run, "--trials", "2", "--json")
+    found = json.loads(result.stdout)
+    assert [each["trial"] for each in found["trials"]] == [0, 1]
+    assert found["config"] == str(run / "best.toml")
+    best = max(found["trials"], key=lambda each: each["accuracy"])
+    assert found["trials"][found["best"]]["accuracy"] == best["accuracy"]
+    assert (best["meta_steps"], best["cut_short"]) == (META_STEPS, False)
+    assert "optimiser.learning_rate" in best["values"]
+    assert "trial   1" in result.stderr
 
 
 def test_one_that_runs_out_of_time_says_how_to_go_on(command: Command, config: Path) -> None:

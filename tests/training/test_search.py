@@ -70,11 +70,11 @@ def test_the_best_configuration_trains_and_comes_to_what_the_search_said(
 ) -> None:
     winner = best(whole[1], space)
     assert winner is not None
-    assert winner.accuracy == max(each.accuracy for each in tried(whole[1], space) if not each.pruned)
+    assert winner.score == max(each.score for each in tried(whole[1], space) if not each.pruned)
     options = read_options(write_best(tmp_path, space, winner))
     trained = train(options, tmp_path / "run")
     assert trained is not None
-    assert trained.best.score == winner.accuracy
+    assert trained.best.score == winner.score
     assert (tmp_path / BEST).read_text().startswith(f"# Trial {winner.number} of the search in ")
 
 
@@ -97,7 +97,7 @@ def test_a_trial_that_was_interrupted_goes_on_from_its_checkpoint_and_those_that
     assert rest[0].values == space.values(left.params)
     alone = train(space.options_with(rest[0].values), tmp_path / "alone")
     assert alone is not None
-    assert (rest[0].accuracy, rest[0].step) == (alone.best.score, META_STEPS)
+    assert (rest[0].score, rest[0].step) == (alone.best.score, META_STEPS)
     assert [one.values for one in first] != [one.values for one in rest[:2]]
 
     study = open_study(space, tmp_path, resume=True)
@@ -147,5 +147,11 @@ def test_every_trial_has_its_row_and_the_figure_is_a_picture(whole: tuple[Path, 
     assert sorted(int(row[0]) for row in cells) == [each.number for each in found]
     winner = best(whole[1], space)
     assert winner is not None
-    assert cells[0][:2] == [str(winner.number), f"{winner.accuracy:.2%}"]
+    assert cells[0][:2] == [str(winner.number), winner.said]
     assert draw(tmp_path, space, found).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_trial_of_a_regression_is_told_by_its_squared_error() -> None:
+    classes, numbers = Tried(0, {}, 0.975, 8, False, False), Tried(1, {}, -0.25, 8, False, True)
+    assert (classes.measured, classes.said) == (0.975, "97.50%")
+    assert (numbers.measured, numbers.said) == (0.25, "0.25 squared error")
