@@ -1,9 +1,12 @@
 """The scripts under examples/ run as written, against a server with the shipped meta-model."""
 
+import json
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +51,20 @@ def test_a_wave_is_predicted_from_ten_points(url: str) -> None:
     found = re.findall(r"x = +(\S+): +(\S+), the wave is +(\S+)", told)
     assert len(found) == 4
     assert all(abs(float(predicted) - float(truth)) < 1 for _, predicted, truth in found)
+
+
+def test_photographs_of_unseen_things_are_told_apart(url: str, data_root: Path, tmp_path: Path) -> None:
+    data = data_root / "caltech101"
+    unseen = ["dollar_bill", "laptop", "sunflower"]
+    assert set(unseen) <= set(json.loads((data / "splits.json").read_text(encoding="utf-8"))["test"])
+    with zipfile.ZipFile(data / "caltech101_84x84.zip") as archive:
+        archive.extractall(tmp_path, [name for name in archive.namelist() if name.split("/")[1] in unseen])
+    told = printed("photos.py", tmp_path / "caltech101_84x84", url)
+    assert re.search(rf"photos@\d+ learned {', '.join(unseen)} from 5 pictures of each", told)
+    found = re.search(r"(\d+) of (\d+) other pictures are told apart", told)
+    assert found, told
+    assert int(found[1]) / int(found[2]) > 0.6  # a third by chance
+    assert re.search(r"looks most like picture \d+, of \w+", told)
 
 
 def test_every_script_is_run_here() -> None:
