@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from innerloop import wire
 from service.api import answers
-from service.api.dependencies import Expected, Tenant, TheCall, TheRuntime
+from service.api.dependencies import Expected, Tenant, TheRuntime, call_of
 from service.api.documentation import CALL, GROW
 from service.errors import InvalidRequestError
 
@@ -23,8 +23,9 @@ async def list_examples(
 
 
 @router.post("", openapi_extra=GROW)
-async def add_examples(session_id: str, call: TheCall, expected: Expected, response: Response) -> wire.AdaptedSession:
+async def add_examples(session_id: str, request: Request, expected: Expected, response: Response) -> wire.AdaptedSession:
     """Add examples, of new classes too; the next revision is fitted to the whole support set from the meta-initialisation."""
+    call = await call_of(request)
     body = await call.body()
     if body.queries:
         name = body.queries[0].name
@@ -37,9 +38,10 @@ async def add_examples(session_id: str, call: TheCall, expected: Expected, respo
 async def remove_examples(
     session_id: str,
     ids: Annotated[list[int], Query(alias="id", min_length=1, description="of the examples to remove")],
-    call: TheCall,
+    request: Request,
     expected: Expected,
     response: Response,
 ) -> wire.AdaptedSession:
     """Remove examples; the next revision is fitted to those that stay."""
+    call = await call_of(request)
     return answers.adapted_session(await call.runtime.sessions.shrink(call.caller, session_id, ids, expected=expected), response)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from service.api.bodies import FILE, read_content
-from service.api.dependencies import Call, Tenant, TheCall, TheRuntime
+from service.api.dependencies import Call, Tenant, TheRuntime, call_of
 from service.api.documentation import INFER, PROTOCOL_ERROR
 from service.api.inference import described, outputs, refuse_others, single_inputs, the_inputs, the_labels
 from service.api.routes.health import readyz
@@ -77,14 +77,16 @@ HeaderLength = Annotated[
 
 
 @router.post("/models/{name}/infer", **INFER)
-async def infer(name: str, call: TheCall, header_length: HeaderLength = None) -> Response:
+async def infer(name: str, request: Request, header_length: HeaderLength = None) -> Response:
     """Classify `images` or `vectors` with a session; with a meta-model after adapting to `support_images` and `support_labels`."""
+    call = await call_of(request)
     return await _infer(call, (name, None), header_length)
 
 
 @router.post("/models/{name}/versions/{version}/infer", **INFER)
-async def infer_version(name: str, version: int, call: TheCall, header_length: HeaderLength = None) -> Response:
+async def infer_version(name: str, version: int, request: Request, header_length: HeaderLength = None) -> Response:
     """Classify with one revision of a session, or with one version of a meta-model."""
+    call = await call_of(request)
     return await _infer(call, (name, version), header_length)
 
 

@@ -1,10 +1,10 @@
 """Predictions: with a session, or adapting and answering in one call."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from innerloop import wire
 from service.api import answers
-from service.api.dependencies import TheCall
+from service.api.dependencies import call_of
 from service.api.documentation import ONE_CALL, PREDICT
 from service.errors import InvalidRequestError
 from service.runtime.lifecycle import AdaptOptions
@@ -14,8 +14,9 @@ router = APIRouter(tags=["predictions"])
 
 # Fields that were not set, because they were not asked for, are left out.
 @router.post("/v1/sessions/{session_id}/predict", openapi_extra=PREDICT, response_model_exclude_unset=True)
-async def predict(session_id: str, call: TheCall) -> wire.Predictions | wire.Estimates:
+async def predict(session_id: str, request: Request) -> wire.Predictions | wire.Estimates:
     """Classify queries with a session's adapted weights, or predict their numbers, in the order they were sent."""
+    call = await call_of(request)
     body = await call.body()
     if body.support:
         name = body.support[0].raw.name
@@ -32,8 +33,9 @@ async def predict(session_id: str, call: TheCall) -> wire.Predictions | wire.Est
 
 
 @router.post("/v1/predict", openapi_extra=ONE_CALL, response_model_exclude_unset=True)
-async def predict_once(call: TheCall) -> wire.Predictions | wire.Estimates:
+async def predict_once(request: Request) -> wire.Predictions | wire.Estimates:
     """Adapt to a support set, classify queries or predict their numbers, and keep nothing."""
+    call = await call_of(request)
     body = await call.body()
     wanted = body.read(wire.OneCallOptions)
     options = AdaptOptions(wanted.model, wanted.steps, wanted.scope)

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from innerloop import wire
 from service.api import answers
-from service.api.dependencies import Expected, Tenant, TheCall, TheRuntime
+from service.api.dependencies import Expected, Tenant, TheRuntime, call_of
 from service.api.documentation import ADAPT, CALL
 from service.errors import InvalidRequestError
 from service.runtime.lifecycle import AdaptOptions, Change, KeepOptions
@@ -16,8 +16,9 @@ router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
 
 @router.post("", status_code=201, openapi_extra=ADAPT)
-async def create_session(call: TheCall, response: Response) -> wire.AdaptedSession:
+async def create_session(request: Request, response: Response) -> wire.AdaptedSession:
     """Adapt a meta-model to a support set and keep the result as a session."""
+    call = await call_of(request)
     body = await call.body()
     if body.queries:
         name = body.queries[0].name
@@ -60,9 +61,10 @@ async def get_session(session_id: str, tenant: Tenant, runtime: TheRuntime, resp
 
 @router.patch("/{session_id}", openapi_extra=CALL)
 async def change_session(
-    session_id: str, change: wire.SessionChange, call: TheCall, expected: Expected, response: Response
+    session_id: str, change: wire.SessionChange, request: Request, expected: Expected, response: Response
 ) -> wire.SessionInfo:
     """Rename, pin, unpin or extend a session; a lifetime counts from now, the server's default after unpinning."""
+    call = await call_of(request)
     wanted = Change(change.name, change.pinned, change.ttl_seconds)
     session = await call.runtime.sessions.change(call.caller, session_id, wanted, expected=expected)
     response.headers["ETag"] = answers.etag(session)
@@ -70,8 +72,9 @@ async def change_session(
 
 
 @router.delete("/{session_id}", status_code=204, openapi_extra=CALL)
-async def delete_session(session_id: str, call: TheCall, expected: Expected) -> None:
+async def delete_session(session_id: str, request: Request, expected: Expected) -> None:
     """End a session; asking for it again answers 410."""
+    call = await call_of(request)
     await call.runtime.sessions.end(call.caller, session_id, expected=expected)
 
 
