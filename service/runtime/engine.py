@@ -119,8 +119,9 @@ class Engine:
         else:
             starts = [head_start(model.params, model.recipe, self._support(task, rows)) for task, rows in embedded]
             adapted = [stepped(start, task.steps) for start, (task, _) in zip(starts, embedded, strict=True)]
+        alike = examples.standardised() if model.recipe.head == "discriminant" else examples
         known = reaches(examples, model.spread) if measures_distance(model.recipe) else [None] * len(embedded)
-        return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(examples), known, strict=True)]
+        return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(alike), known, strict=True)]
 
     def _alone(self, model: MetaModel, task: AdaptTask) -> Adapted:
         return adapt(model, self._here(task.support), task.steps)
