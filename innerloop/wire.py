@@ -177,6 +177,7 @@ class SessionInfo(Wire):
     refitted: bool = Field(
         default=False, description="the revision was made anew from the kept support set, because stored weights were lost"
     )
+    length: int | None = Field(default=None, description="numbers in each of its vectors; null for pictures")
 
 
 class AdaptedSession(SessionInfo):

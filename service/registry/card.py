@@ -98,7 +98,8 @@ def _calibration(manifest: Manifest) -> list[str]:
 
 def _takes(manifest: Manifest) -> str:
     if manifest.input.kind == "vector":
-        return f"vectors of {manifest.input.length} numbers"
+        length = manifest.input.length
+        return f"vectors of {length} numbers" if length else f"vectors of any length up to {manifest.input.longest}, all of a session alike"
     recipe = manifest.input.preprocessing
     colour = "grey" if recipe.channels == 1 else "colour"
     what = f"drawings, cropped to their ink with a margin of {recipe.margin:.0%}" if recipe.kind == "drawing" else "photographs, whole"

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
+from torch import Tensor
+
 from service.errors import InvalidRequestError, TooLargeError
 from service.inputs.specification import RawInput
 from service.learner.parameters import Params
@@ -14,6 +16,7 @@ from service.runtime.engine import PredictTask
 from service.runtime.exporting import Exporter
 from service.runtime.fitting import Fitter, Spent, plan
 from service.runtime.lifecycle import AdaptOptions, Lifecycle
+from service.runtime.limits import Limits
 from service.runtime.onnx_graphs import OnnxGraphs
 from service.runtime.ranking import Estimated, Ranked
 from service.runtime.support_set import Labelled, decode_inputs
@@ -113,7 +116,7 @@ class Runtime:
         self._check_queries(queries)
         worker, limits = self.fitter.worker, self.fitter.limits
         with worker.admitted(len(queries)):
-            decoded = await self.fitter.decoding.run(partial(decode_inputs, queries, served.manifest.input, limits))
+            decoded = await self.fitter.decoding.run(partial(_decoded, queries, served, revision, limits))
             temperature = served.manifest.temperature(revision.shots, revision.steps)
             task = PredictTask(weights, revision.weights_digest, decoded.value, top, temperature)
             done = await answer_for(caller, worker.predict(served.model, task, caller))
@@ -125,3 +128,9 @@ class Runtime:
             raise InvalidRequestError("expected at least one query, got none", field="queries")
         if len(queries) > most:
             raise TooLargeError(f"expected at most {most:,} queries, got {len(queries):,}; send them in parts", field="queries")
+
+
+def _decoded(queries: Sequence[RawInput], served: Served, revision: Revision, limits: Limits) -> Tensor:
+    """Decode queries that must be as long as the revision's examples: [M, ...] as the encoder reads them."""
+    takes = served.manifest.input
+    return takes.padded(decode_inputs(queries, takes.of_length(revision.length), limits))

@@ -75,7 +75,10 @@ def test_a_recipe_is_the_presets_with_the_files_changes(tmp_path: Path) -> None:
         (MINIMAL + "[preprocessing]\nsice = 28\n", ["preprocessing.sice"]),
         (MINIMAL + "[recipe]\nsteps = 5\n", ["[recipe] has no key steps", "'steps_default'"]),
         (MINIMAL + '[recipe]\nscope = "everything"\n', ["[recipe] scope", "'head', 'last_block', 'body', 'all' or 'context'"]),
-        (MINIMAL + '[recipe]\nhead = "linear"\n', ["[recipe] head", "'prototype', 'zero', 'shared', 'per_class', 'ridge', 'discriminant' or 'output'"]),
+        (
+            MINIMAL + '[recipe]\nhead = "linear"\n',
+            ["[recipe] head", "'prototype', 'zero', 'shared', 'per_class', 'ridge', 'discriminant' or 'output'"],
+        ),
         (MINIMAL + '[recipe]\nsteps_max = "ten"\n', ["[recipe] steps_max", "integer"]),
         (MINIMAL + "[recipe]\nsteps_max = 1\n", ["[recipe]", "steps_default <= steps_max, got 5 and 1"]),
         (MINIMAL.replace('"conv4"', '"conv4"\nwidht = 32'), ["'conv4' has no option widht", "'width'"]),
