@@ -42,13 +42,14 @@ def ridge_head(embeddings: Tensor, targets: Tensor, weights: Tensor, penalty: Te
     return {"head.weight": rows[..., :-1], "head.bias": rows[..., -1]}
 
 
-def discriminant_head(embeddings: Tensor, targets: Tensor, weights: Tensor, penalty: Tensor) -> dict[str, Tensor]:
+def discriminant_head(embeddings: Tensor, targets: Tensor, weights: Tensor, *, penalty: Tensor, evidence: Tensor) -> dict[str, Tensor]:
     """Tell classes apart by a linear discriminant on standardised embeddings, written as a linear head on the embeddings as they are.
 
-    In numbers standardised by the support set it is w = Σ⁻¹c, b = −½·cᵀΣ⁻¹c, with c the class means and Σ the scatter of examples
-    about the mean of their own class, pooled over classes, and drawn towards that of the whole by `penalty` examples for each number
-    that varies: Σ = (RᵀR + λdI) / (N − way + λd). With one example of each class there is no scatter to see, and the nearest class
-    mean is left. `weights` [..., N] sum to one; an example of none, which pads a batch, has no part in it.
+    In numbers standardised by the support set it is w = Σ⁻¹c, b = −½·cᵀΣ⁻¹c, with c the class means and Σ the scatter R of examples
+    about the mean of their own class, pooled over classes, and drawn towards that of the whole: Σ = (RᵀR + λdI) / (N − way + ν), where
+    d numbers vary. The `penalty` λ says how far; the `evidence` ν, the examples that count for it, how sure to be on few of them. With
+    one example of each class there is no scatter to see, and the nearest class mean is left. `weights` [..., N] sum to one; an example
+    of none, which pads a batch, has no part in it.
 
     Source: Friedman (1989), Regularized discriminant analysis, Journal of the American Statistical Association 84(405).
     """
@@ -59,7 +60,7 @@ def discriminant_head(embeddings: Tensor, targets: Tensor, weights: Tensor, pena
     classes = (targets.sum(dim=-2, keepdim=True) > 0).sum(dim=-1, keepdim=True)
     freedom = (weights > 0).sum(dim=-1)[..., None, None] - classes
     scatter = apart.mT @ apart + prior * torch.eye(seen.shape[-1], dtype=seen.dtype, device=seen.device)
-    rows = (freedom + prior) * torch.linalg.solve(scatter, centres.mT).mT
+    rows = (freedom + evidence) * torch.linalg.solve(scatter, centres.mT).mT
     weight = rows * inverse
     return {"head.weight": weight, "head.bias": -(rows * centres).sum(dim=-1) / 2 - (weight * centre).sum(dim=-1)}
 
@@ -84,14 +85,14 @@ def standardised(embeddings: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, T
 
 
 def learned_head(recipe: Recipe, embedding: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Give what meta-training learns of the head: its rows, or the logarithms of the scale of its logits and of the penalty."""
+    """Give what meta-training learns of the head: its rows, or the logarithms of the few numbers that solving for it takes."""
     if recipe.head == "prototype":
         # Squared distances grow with the length of the embedding; this keeps the first logits of order ten.
         return {"head.log_scale": torch.tensor(10 / embedding).log()}
     if recipe.head == "ridge":
         return {"head.log_scale": torch.tensor(10.0).log(), "head.log_penalty": torch.zeros(())}
     if recipe.head == "discriminant":
-        return {"head.log_scale": torch.zeros(()), "head.log_penalty": torch.zeros(())}
+        return {"head.log_scale": torch.zeros(()), "head.log_penalty": torch.zeros(()), "head.log_evidence": torch.zeros(())}
     if recipe.head == "zero":
         return {}
     rows = recipe.way or 1
@@ -113,7 +114,8 @@ def initial_head(params: Params, recipe: Recipe, embeddings: Tensor, targets: Te
     if recipe.head == "ridge":
         return ridge_head(embeddings, targets, weights, params["head.log_penalty"].exp().to(embeddings))
     if recipe.head == "discriminant":
-        return discriminant_head(embeddings, targets, weights, params["head.log_penalty"].exp().to(embeddings))
+        penalty, evidence = (params[f"head.log_{name}"].exp().to(embeddings) for name in ("penalty", "evidence"))
+        return discriminant_head(embeddings, targets, weights, penalty=penalty, evidence=evidence)
     shape = (*embeddings.shape[:-2], targets.shape[-1], embeddings.shape[-1])
     if recipe.head == "zero":
         return {"head.weight": embeddings.new_zeros(shape), "head.bias": embeddings.new_zeros(shape[:-1])}

@@ -57,7 +57,7 @@ def test_a_task_decides_on_the_length_of_its_vectors() -> None:
     assert ANY_UP_TO_6.decode(RawInput("a", [1.0, 2.0])).tolist() == [1, 2]
     task = ANY_UP_TO_6.of_length(2)
     assert task.decode(RawInput("a", [3.0, 4.0])).tolist() == [3, 4]
-    with pytest.raises(UnusableVectorError, match="^a: expected 2 numbers, got 3$"):
+    with pytest.raises(UnusableVectorError, match=r"^a: expected 2 numbers, got 3$"):
         task.decode(RawInput("a", [1.0, 2.0, 3.0]))
     assert ANY_UP_TO_6.of_length(None) == ANY_UP_TO_6
 

@@ -83,7 +83,10 @@ def test_a_recipe_is_the_presets_with_the_files_changes(tmp_path: Path) -> None:
         (MINIMAL + "[recipe]\nsteps_max = 1\n", ["[recipe]", "steps_default <= steps_max, got 5 and 1"]),
         (MINIMAL.replace('"conv4"', '"conv4"\nwidht = 32'), ["'conv4' has no option widht", "'width'"]),
         (MINIMAL.replace('"conv4"', '"conv4"\nnorm = "layer"'), ["norm", "'batch', 'group', 'task', 'none'"]),
-        (MINIMAL.replace('"conv4"', '"conv5"'), ["'conv5'", "['conv4', 'mlp', 'residual', 'resnet12', 'torchvision:<network>']"]),
+        (
+            MINIMAL.replace('"conv4"', '"conv5"'),
+            ["'conv5'", "['conv4', 'identity', 'mlp', 'residual', 'resnet12', 'torchvision:<network>']"],
+        ),
         ('preset = "mamal"\n' + MINIMAL, ["'mamal'", "'fomaml', 'imaml', 'maml', 'maml++'"]),
         (MINIMAL.replace('"mine"', '"My Model"'), ["name: ", "pattern"]),
         (MINIMAL.replace("steps = 10", "steps = 0"), ["stages.0.steps", "greater than or equal to 1"]),

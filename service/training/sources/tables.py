@@ -16,12 +16,15 @@ from service.learner.episodes import Episode, EpisodeShape, Support
 # Of a task, each drawn evenly, factors by their logarithms: how far class centres are apart in units of the scatter of a class, over all
 # columns that matter together; the share of columns that do not; how much of the scatter columns have in common; what the scatter of
 # one class differs from another's; the unit of a column; and how far from zero its numbers are, in that unit.
-SEPARATION = (1.5, 8.0)
+SEPARATION = (2.0, 16.0)
 IRRELEVANT = (0.0, 0.6)
 SHARED = (0.0, 0.8)
 UNEVENNESS = (0.0, 0.4)
 UNITS = (1e-2, 1e3)
 OFFSETS = (-10.0, 10.0)
+
+# A generator of torch listens to the last 32 bits of its seed alone; these share them.
+FAMILIES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,17 @@ class Tables:
     Attributes:
         width: numbers of a row as the encoder reads it; zeros after the table's own columns.
         columns: closed range that the number of columns is drawn from, small ones as often as large ones of as many times the size.
-        seed: names the family; tables of different families never coincide.
+        seed: 0 to 15, names the family; tables of different families never coincide.
     """
 
     width: int
     columns: tuple[int, int]
     seed: int
+
+    def __post_init__(self) -> None:
+        """Refuse a family that would not be its own; raises ValueError."""
+        if not 0 <= self.seed < FAMILIES:
+            raise ValueError(f"expected a seed of 0 to {FAMILIES - 1}, got {self.seed}")
 
     def episode(self, shape: EpisodeShape, generator: torch.Generator) -> Episode:
         """Draw a task of `shape.way` classes: rows [N, width] and queries [M, width], float32."""
@@ -51,8 +59,8 @@ class Tables:
 
 def _own(generator: torch.Generator, seed: int) -> torch.Generator:
     """Give a generator of the family's own: the next of each, whatever else the same generator draws."""
-    drawn = int(torch.randint(2**32, (), generator=generator))
-    return torch.Generator().manual_seed((seed << 32) + drawn)
+    drawn = int(torch.randint(2**32 // FAMILIES, (), generator=generator))
+    return torch.Generator().manual_seed(drawn * FAMILIES + seed)
 
 
 def _rows(labels: Tensor, columns: int, dice: torch.Generator) -> Tensor:
