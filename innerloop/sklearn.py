@@ -157,4 +157,5 @@ def _taking_vectors(models: tuple[ModelInfo, ...], length: int, *, regression: b
 def _takes(model: ModelInfo, length: int, *, regression: bool) -> bool:
     takes = model.input or {}
     predicts_numbers = (model.recipe or {}).get("head") == "output"
-    return takes.get("kind") == "vector" and takes.get("length") in (length, None) and predicts_numbers == regression
+    fits = takes["length"] == length if takes.get("length") else length <= (takes.get("longest") or length)
+    return takes.get("kind") == "vector" and fits and predicts_numbers == regression

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from innerloop.inputs import Input
+from innerloop.sets import Support, several
 
 _WORTH_A_BAR = 50  # files
 _TICK = 0.25  # seconds
@@ -76,21 +77,25 @@ def ticking(doing: str, *, seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def reading_support(support: Mapping[str, Sequence[Path | bytes]]) -> Iterator[dict[str, list[Input]]]:
-    """The support set, with a bar for the files that have been read and sent."""
-    with _watched(sum(map(len, support.values())), "adapting") as watch:
-        yield {label: [watch(file) for file in files] for label, files in support.items()}
+def reading_support(support: Support) -> Iterator[Support]:
+    """The support set, with a bar for the files that have been read and sent; rows of a table are read already."""
+    if not isinstance(support, Mapping):
+        yield support
+        return
+    files = {label: list(several(inputs, label)) for label, inputs in support.items()}
+    with _watched(sum(map(len, files.values())), "adapting") as watch:
+        yield {label: [watch(file) for file in own] for label, own in files.items()}
 
 
 @contextmanager
-def reading_queries(files: Sequence[Path]) -> Iterator[list[Input]]:
+def reading_queries(files: Sequence[Input]) -> Iterator[list[Input]]:
     """The queries, with such a bar."""
     with _watched(len(files), "predicting") as watch:
         yield [watch(file) for file in files]
 
 
 @contextmanager
-def _watched(count: int, doing: str) -> Iterator[Callable[[Path | bytes], Input]]:
+def _watched(count: int, doing: str) -> Iterator[Callable[[Input], Input]]:
     if count < _WORTH_A_BAR:
         yield lambda file: file
         return
@@ -99,4 +104,9 @@ def _watched(count: int, doing: str) -> Iterator[Callable[[Path | bytes], Input]
         def tell() -> None:
             advance(1)
 
-        yield lambda file: ReadBytes(file, tell) if isinstance(file, bytes) else ReadPath(file, tell)
+        def watch(one: Input) -> Input:
+            if isinstance(one, bytes):
+                return ReadBytes(one, tell)
+            return ReadPath(one, tell) if isinstance(one, Path) else one
+
+        yield watch

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -11,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from innerloop.cli.statuses import REFUSED
-from innerloop.wire import AdaptedSession, ExampleInfo, Prediction, Predictions, SessionInfo
+from innerloop.wire import AdaptedSession, Estimates, ExampleInfo, Prediction, Predictions, SessionInfo
 
 
 def fail(message: str, *, status: int = REFUSED) -> NoReturn:
@@ -37,11 +36,12 @@ def show_session(info: SessionInfo, *, as_json: bool) -> None:
         show(session_table(info))
 
 
-def show_predictions(files: Sequence[Path], answer: Predictions, *, as_json: bool) -> None:
+def show_answers(names: Sequence[str], answer: Predictions | Estimates, *, as_json: bool) -> None:
+    """The answer to each query, by the query's name."""
     if as_json:
-        show_json(predictions_json(files, answer))
+        show_json(answers_json(names, answer))
     else:
-        show(predictions_table(files, answer))
+        show(predictions_table(names, answer) if isinstance(answer, Predictions) else estimates_table(names, answer))
 
 
 def session_table(info: SessionInfo) -> Table:
@@ -50,7 +50,8 @@ def session_table(info: SessionInfo) -> Table:
     for fact in _identity(info):
         table.add_row(*fact)
     table.add_row("model", f"{info.model}, scope {info.scope}, {info.steps} steps")
-    table.add_row("classes", ", ".join(f"{label} ({info.shots[label]})" for label in info.labels))
+    if info.labels:
+        table.add_row("classes", ", ".join(f"{label} ({info.shots[label]})" for label in info.labels))
     table.add_row("loss per step", " → ".join(f"{loss:.3f}" for loss in info.losses))
     table.add_row("leave-one-out", _percent(info.leave_one_out_accuracy))
     if not info.keeps_support:
@@ -79,10 +80,10 @@ def examples_table(examples: Iterable[ExampleInfo]) -> Table:
     return table
 
 
-def predictions_table(files: Sequence[Path], answer: Predictions) -> Table:
+def predictions_table(names: Sequence[str], answer: Predictions) -> Table:
     """File, label, score, how far ahead of the next that is, the runners-up, and a mark on what is none of them, where there are any."""
     columns = {
-        "file": [str(file) for file in files],
+        "file": list(names),
         "label": [one.label for one in answer.predictions],
         "score": [f"{one.score:.3f}" for one in answer.predictions],
         "margin": [f"{one.margin:.3f}" for one in answer.predictions],
@@ -96,9 +97,17 @@ def predictions_table(files: Sequence[Path], answer: Predictions) -> Table:
     return table
 
 
-def predictions_json(files: Sequence[Path], answer: Predictions) -> dict[str, object]:
+def estimates_table(names: Sequence[str], answer: Estimates) -> Table:
+    """File and line, and the numbers predicted for it."""
+    table = Table("file", "target")
+    for name, one in zip(names, answer.predictions, strict=True):
+        table.add_row(name, ", ".join(f"{number:.6g}" for number in one.target))
+    return table
+
+
+def answers_json(names: Sequence[str], answer: Predictions | Estimates) -> dict[str, object]:
     """The server's answer, each prediction with its file."""
-    named = [{"file": str(file), **one.model_dump()} for file, one in zip(files, answer.predictions, strict=True)]
+    named = [{"file": name, **one.model_dump()} for name, one in zip(names, answer.predictions, strict=True)]
     return {**answer.model_dump(), "predictions": named}
 
 
