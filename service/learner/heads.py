@@ -92,7 +92,7 @@ def learned_head(recipe: Recipe, embedding: int, generator: torch.Generator) -> 
     if recipe.head == "ridge":
         return {"head.log_scale": torch.tensor(10.0).log(), "head.log_penalty": torch.zeros(())}
     if recipe.head == "discriminant":
-        return {"head.log_penalty": torch.zeros(()), "head.log_evidence": torch.zeros(())}
+        return {f"head.log_{name}": torch.zeros(()) for name in ("scale", "penalty", "evidence")}
     if recipe.head == "zero":
         return {}
     rows = recipe.way or 1
@@ -133,7 +133,7 @@ def rows(head: Params) -> Tensor:
 
 
 def scale(params: Params) -> Tensor:
-    """Give the factor on the logits: learned for prototype and ridge heads, constant in the inner loop; one for the others."""
+    """Give the factor on the logits: learned for heads that the support set decides, constant in the inner loop; one for the others."""
     return params["head.log_scale"].exp() if "head.log_scale" in params else torch.ones(())
 
 

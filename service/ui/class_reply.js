@@ -6,6 +6,7 @@ import { hueOf } from "./hues.js";
 export class ClassReply {
   onteach = () => {};
   #labels = [];
+  #waiting;
   #order; // of the labels, which decides their colours
   #guess = element("output", { class: "guess" });
   #doubt = element("p", { class: "doubt", hidden: true });
@@ -16,9 +17,10 @@ export class ClassReply {
   #fixed = element("p", { class: "hint", hidden: true }, "This session cannot grow: its examples were not kept, or it was imported.");
   #grows = true;
 
-  /** `order()` gives the labels of the page, in the order of their colours. */
-  constructor({ order }) {
+  /** `order()` gives the labels of the page, in the order of their colours; `waiting` says what to do where nothing is asked yet. */
+  constructor({ order, waiting = "Draw here and watch the answer change." }) {
     this.#order = order;
+    this.#waiting = waiting;
     const fresh = element("form", { class: "fresh", onsubmit: (event) => this.#teachNew(event) }, this.#name, element("button", { class: "quiet" }, "Add class"));
     this.#teach = element(
       "div",
@@ -45,7 +47,7 @@ export class ClassReply {
     this.#bars.hidden = prediction === null;
     this.#doubt.hidden = prediction?.unfamiliar !== true;
     if (prediction === null) {
-      this.#guess.replaceChildren(element("span", { class: "waiting" }, "Draw here and watch the answer change."));
+      this.#guess.replaceChildren(element("span", { class: "waiting" }, this.#waiting));
       return;
     }
     this.#guess.replaceChildren(element("b", {}, prediction.label), ` ${percent(prediction.score)}`, ahead(prediction));

@@ -49,7 +49,7 @@ def test_it_is_trained_calibrated_judged_and_published(tmp_path: Path) -> None:
     assert manifest.calibration is not None
     assert manifest.calibration.data == "invented validation tables"
     assert [(cell.way, cell.shot) for cell in manifest.calibration.cells] == [(2, 1), (2, 5), (4, 1), (4, 5)]
-    assert set(stored.model.params) == {"head.log_penalty", "head.log_evidence"}
+    assert set(stored.model.params) == {"head.log_scale", "head.log_penalty", "head.log_evidence"}
     assert all(float(value) != 0 for value in stored.model.params.values()), "all of them were learned"
     card = (tmp_path / "store" / "rows" / "1" / "CARD.md").read_text(encoding="utf-8")
     assert "vectors of any length up to 12" in card
