@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from innerloop.inputs import Input
-from innerloop.sets import Support, several
 
 _WORTH_A_BAR = 50  # files
 _TICK = 0.25  # seconds
@@ -77,14 +76,10 @@ def ticking(doing: str, *, seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def reading_support(support: Support) -> Iterator[Support]:
-    """The support set, with a bar for the files that have been read and sent; rows of a table are read already."""
-    if not isinstance(support, Mapping):
-        yield support
-        return
-    files = {label: list(several(inputs, label)) for label, inputs in support.items()}
-    with _watched(sum(map(len, files.values())), "adapting") as watch:
-        yield {label: [watch(file) for file in own] for label, own in files.items()}
+def reading_support(support: Mapping[str, Sequence[Path | bytes]]) -> Iterator[dict[str, list[Input]]]:
+    """The support set, with a bar for the files that have been read and sent."""
+    with _watched(sum(map(len, support.values())), "adapting") as watch:
+        yield {label: [watch(file) for file in files] for label, files in support.items()}
 
 
 @contextmanager

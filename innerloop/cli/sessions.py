@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from innerloop.cli.options import Folder, Images, Json, KeepSupport, Lifetime, Model, Name, Revision, SessionId, TopK, Url
-from innerloop.cli.progress import reading_queries, reading_support
+from innerloop.cli.progress import reading_queries
 from innerloop.cli.supports import Given, naming, queries_of, support_of
 from innerloop.cli.terminal import sessions_table, show, show_answers, show_json, show_session
 from innerloop.client import DEFAULT_URL, Client
@@ -26,7 +26,7 @@ def adapt(  # noqa: PLR0913 - every option of the command is an argument
 ) -> None:
     """Adapt a meta-model to a folder of labelled images, or to a CSV file; the result is a session."""
     given = support_of(examples)
-    with Client(url) as client, naming(given.names), reading_support(given.support) as watched:
+    with Client(url) as client, naming(given.names), given.sending() as watched:
         session = client.adapt(model, watched, steps=steps, scope=scope, name=name, ttl_seconds=ttl_seconds, keep_support=keep_support)
     show_session(session.info, as_json=as_json)
 
@@ -46,7 +46,7 @@ def fork(  # noqa: PLR0913 - every option of the command is an argument
 ) -> None:
     """Make another session from the support set of one, and from more examples if given."""
     given = Given({}, ()) if examples is None else support_of(examples)
-    with Client(url) as client, naming(given.names), reading_support(given.support) as watched:
+    with Client(url) as client, naming(given.names), given.sending() as watched:
         session = client.session(session_id).fork(
             watched or None, steps=steps, scope=scope, name=name, ttl_seconds=ttl_seconds, keep_support=keep_support
         )

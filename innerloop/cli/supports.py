@@ -5,22 +5,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from innerloop.class_folders import archive, folder, images
+from innerloop.cli.progress import reading_support
 from innerloop.cli.terminal import fail
 from innerloop.errors import ApiError
 from innerloop.inputs import Input
-from innerloop.sets import Support, is_archive
+from innerloop.sets import Answers, Support, is_archive
 from innerloop.tables import is_table, read_labelled, read_table
+
+Files: TypeAlias = Mapping[str, Sequence[Path | bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
     """A support set and a name for each of its examples, in the order they are sent; `regression` when they have numbers to predict."""
 
-    support: Support
+    support: Files | tuple[Sequence[Sequence[float]], Answers]
     names: Sequence[str]
     regression: bool = False
+
+    @contextmanager
+    def sending(self) -> Iterator[Support]:
+        """The support set, with a bar for its files, which are read as they are sent; rows of a table are read already."""
+        if isinstance(self.support, tuple):
+            yield self.support
+        else:
+            with reading_support(self.support) as watched:
+                yield watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +48,7 @@ def support_of(path: Path) -> Given:
     if is_table(path):
         table, answers = read_labelled(path)
         return Given((table.vectors, answers), table.places, regression=not isinstance(answers[0], str))
-    files: Mapping[str, Sequence[Path | bytes]] = archive(path) if is_archive(path) else folder(path)
+    files: Files = archive(path) if is_archive(path) else folder(path)
     return Given(files, _names(files))
 
 
@@ -55,7 +68,7 @@ def queries_of(paths: Sequence[Path]) -> Asked:
     return Asked(inputs, names)
 
 
-def _names(support: Mapping[str, Sequence[Path | bytes]]) -> list[str]:
+def _names(support: Files) -> list[str]:
     return [
         str(one) if isinstance(one, Path) else f"{label}, image {n}" for label, images in support.items() for n, one in enumerate(images, 1)
     ]
