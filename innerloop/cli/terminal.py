@@ -53,7 +53,8 @@ def session_table(info: SessionInfo) -> Table:
     if info.labels:
         table.add_row("classes", ", ".join(f"{label} ({info.shots[label]})" for label in info.labels))
     table.add_row("loss per step", " → ".join(f"{loss:.3f}" for loss in info.losses))
-    table.add_row("leave-one-out", _percent(info.leave_one_out_accuracy))
+    if info.labels:
+        table.add_row("leave-one-out", _percent(info.leave_one_out_accuracy))
     if not info.keeps_support:
         table.add_row("support set", "not kept; no example can be added or removed")
     if isinstance(info, AdaptedSession):
