@@ -70,8 +70,8 @@ class Client:
         """A session adapted to `support`; the server fills in what is None, the meta-model too.
 
         The support set is a mapping of labels to inputs, a pair of inputs and their labels, a DataFrame with a column `label`, or the path
-        of class folders or of a zip of them. An input is a path, bytes, an open file, a Pillow image, an image array [H, W] or [H, W, C]
-        (uint8, or floats in 0..1), or a vector: a list or an array [features]. So an array [n, features] is n vectors.
+        of class folders, of a zip of them, or of a CSV file. An input is a path, bytes, an open file, a Pillow image, an image array [H, W]
+        or [H, W, C] (uint8, or floats in 0..1), or a vector: a list or an array [features]. So an array [n, features] is n vectors.
 
         >>> client.adapt("omniglot", "examples/characters/support", steps=2).labels
         ('anchor', 'comet', 'hook', 'kite', 'ladder')
@@ -189,8 +189,8 @@ class Client:
     def model(self, name: str) -> ModelInfo:
         """One meta-model: `name` is the newest version, `name@version` that one.
 
-        >>> client.model("vectors").input["length"]
-        3
+        >>> client.model("vectors").input["longest"]
+        256
         """
         return self._send(calls.model(name))
 

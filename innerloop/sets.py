@@ -1,4 +1,4 @@
-"""Support and query sets, whatever they come as, input by input: mappings, pairs, tables, folders, zips.
+"""Support and query sets, whatever they come as, input by input: mappings, pairs, tables, folders, zips, CSV files.
 
 A pandas DataFrame is known by its methods; pandas is not imported.
 """
@@ -13,8 +13,7 @@ from typing import Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
 from innerloop.class_folders import archive, folder, images, packed_images
 from innerloop.errors import UnusableInputError
 from innerloop.inputs import Fields, Input, to_wire
-
-LABEL_COLUMN, TARGET_COLUMN = "label", "target"
+from innerloop.tables import LABEL_COLUMN, TARGET_COLUMN, is_table, read_labelled, read_table
 
 
 @runtime_checkable
@@ -66,11 +65,13 @@ def examples(support: Support) -> list[Item]:
     """The examples of a support set, in the order given; class by class where it is ordered by classes.
 
     A mapping is label → inputs, a pair is inputs and their labels, or the numbers of a regression, a DataFrame has a column `label` or
-    `target`, a path leads to class folders or to a zip of them.
+    `target`, as a CSV file has, a path leads to class folders, to a zip of them, or to a CSV file.
 
     Raises:
         UnusableInputError: nothing of this kind, a class without examples, labels that are neither text nor numbers, or not as many.
     """
+    if isinstance(support, (str, os.PathLike)) and is_table(Path(support)):
+        return _from_table(Path(support))
     if isinstance(support, (str, os.PathLike)):
         return _by_class(_class_folders(Path(support)))
     if isinstance(support, Mapping):
@@ -81,16 +82,19 @@ def examples(support: Support) -> list[Item]:
         return _paired(list(several(support[0], "support[0]")), list(several(support[1], "support[1]")))
     raise UnusableInputError(
         "expected a support set as a mapping of labels to inputs, a pair of inputs and labels, a DataFrame with a column "
-        f"{LABEL_COLUMN!r}, or the path of class folders, got {type(support).__name__}"
+        f"{LABEL_COLUMN!r}, or the path of class folders or of a CSV file, got {type(support).__name__}"
     )
 
 
 def queries(given: Queries) -> Iterable[Item]:
-    """The queries one by one, in the order given; a path leads to a folder of images or a zip of them.
+    """The queries one by one, in the order given; a path leads to a folder of images, a zip of them, or a CSV file.
 
     Raises:
         UnusableInputError: not a list.
     """
+    if isinstance(given, (str, os.PathLike)) and is_table(Path(given)):
+        table = read_table(Path(given))
+        return map(Item, table.places, table.vectors)
     values = _images(Path(given)) if isinstance(given, (str, os.PathLike)) else several(given, "queries")
     return (Item(f"queries[{n}]", value) for n, value in enumerate(values))
 
@@ -153,6 +157,11 @@ def _from_frame(frame: Frame) -> list[Item]:
     (place,) = known
     rows = list(frame.itertuples(index=False, name=None))
     return _paired([row[:place] + row[place + 1 :] for row in rows], [row[place] for row in rows])
+
+
+def _from_table(path: Path) -> list[Item]:
+    table, answers = read_labelled(path)
+    return [Item(where, vector, _answer(known, where)) for where, vector, known in zip(table.places, table.vectors, answers, strict=True)]
 
 
 def _text(label: object, where: str) -> str:

@@ -49,7 +49,7 @@ class FewShotClassifier(ClassifierMixin, _FewShot):  # type: ignore[misc] # scik
     """Classifies vectors with a meta-model that the server adapts to the training data; what was adapted stays there, as a session.
 
     Args:
-        model: meta-model, `name` or `name@version`; when None, the one served for vectors of the data's length.
+        model: meta-model, `name` or `name@version`; when None, the newest one served for vectors of the data's length.
         steps: inner steps; the meta-model's default when None.
         scope: which parameters move; the meta-model's default when None.
         url: address of the server.
@@ -157,4 +157,5 @@ def _taking_vectors(models: tuple[ModelInfo, ...], length: int, *, regression: b
 def _takes(model: ModelInfo, length: int, *, regression: bool) -> bool:
     takes = model.input or {}
     predicts_numbers = (model.recipe or {}).get("head") == "output"
-    return takes.get("kind") == "vector" and takes.get("length") in (length, None) and predicts_numbers == regression
+    fits = takes["length"] == length if takes.get("length") else length <= (takes.get("longest") or length)
+    return takes.get("kind") == "vector" and fits and predicts_numbers == regression

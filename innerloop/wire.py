@@ -187,6 +187,7 @@ class SessionInfo(Wire):
     refitted: bool = Field(
         default=False, description="the revision was made anew from the kept support set, because stored weights were lost"
     )
+    length: int | None = Field(default=None, description="numbers in each of its vectors; null for pictures")
 
 
 class AdaptedSession(SessionInfo):
@@ -242,7 +243,9 @@ class ExampleInfo(Wire):
 class NearExample(ExampleInfo):
     """A support example that a query is near to."""
 
-    distance: float = Field(description="Euclidean, between their embeddings by the session's encoder")
+    distance: float = Field(
+        description="Euclidean, between their embeddings by the session's encoder; of a table, each column in units of its spread"
+    )
 
 
 class ExampleList(Wire):

@@ -7,19 +7,23 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_iris
+from torch.nn import functional as F
 
 from service.inputs.preprocessing import Preprocessing
+from service.inputs.specification import VectorInput
 from service.learner import heads
 from service.learner.batched_heads import adapt_heads
-from service.learner.episodes import EpisodeShape, Support
+from service.learner.episodes import ClassInputs, EpisodeShape, Support
 from service.learner.familiarity import reaches
 from service.learner.task_batch import TaskBatch
 from service.registry.read import Stored, find, versions
-from service.training.evaluate import Pool, evaluate, pool
+from service.training.evaluate import EndlessPool, Pool, evaluate, pool
 from service.training.options import TrainOptions, read_options
 from service.training.regression import judge_regression
-from service.training.sources.load import load_classes
+from service.training.sources.load import load_classes, load_tasks
 from service.training.sources.sinusoid import Sinusoids
+from service.training.sources.tables import Tables
 
 STORE = Path(__file__).parents[1] / "model_store"
 
@@ -35,6 +39,10 @@ FLOOR = {
 
 # Of a regression: what the squared error must at most be, by shot and inner steps, in 500 tasks.
 MOST_ERROR = {"sinusoid": {(10, 1): 0.3, (10, 10): 0.08, (5, 1): 0.55}}
+
+# Of invented tables: what those of the test family must at least give, in 500 episodes, and iris with so many shots, in 100.
+TABLES_FLOOR = {(2, 5): 0.87, (5, 1): 0.53, (5, 5): 0.76, (10, 20): 0.76}
+IRIS_FLOOR = {1: 0.7, 5: 0.88, 10: 0.92}
 
 EPISODES = {"omniglot-maml": 200}  # its body moves, so that every episode takes a tenth of a second
 
@@ -64,7 +72,7 @@ def unseen(shipped: Stored, data_root: Path) -> Pool:
 
 
 def test_these_meta_models_are_all_there_is() -> None:
-    assert {folder.parent.name for folder in versions(STORE)} == {*FLOOR, *MOST_ERROR}
+    assert {folder.parent.name for folder in versions(STORE)} == {*FLOOR, *MOST_ERROR, "vectors"}
 
 
 def test_it_is_small_and_its_test_classes_are_unseen(shipped: Stored) -> None:
@@ -102,6 +110,40 @@ def test_its_error_stays_below_the_most(shot: int, steps: int) -> None:
     errors = judge_regression(found.model, Sinusoids(), EpisodeShape(1, (shot, shot), 50), steps=steps, episodes=500, seed=7)
     assert errors.mean < MOST_ERROR["sinusoid"][shot, steps]
     assert read_options(STORE.parent / "configs" / "sinusoid.toml") == TrainOptions.model_validate(found.manifest.training.config)
+
+
+@pytest.fixture(scope="module")
+def vectors() -> Stored:
+    return find(STORE, "vectors")
+
+
+def test_the_one_of_tables_takes_rows_of_any_length_and_was_trained_by_its_committed_configuration(vectors: Stored) -> None:
+    assert vectors.manifest.input == VectorInput(None, longest=256)
+    assert read_options(STORE.parent / "configs" / "vectors.toml") == TrainOptions.model_validate(vectors.manifest.training.config)
+
+
+@pytest.mark.parametrize(("way", "shot"), TABLES_FLOOR)
+def test_its_accuracy_on_invented_tables_stays_above_the_floor(vectors: Stored, way: int, shot: int) -> None:
+    options = TrainOptions.model_validate(vectors.manifest.training.config)
+    tables = load_tasks(options, data_root=None)["test"]
+    assert isinstance(tables, Tables)
+    ready = EndlessPool(vectors.model, tables, vectors.manifest.calibration)
+    judged = evaluate(vectors.model, ready, EpisodeShape(way, (shot, shot), 5), steps=0, episodes=500, seed=7)
+    assert judged.accuracy > TABLES_FLOOR[way, shot]
+    row = next(row for row in vectors.manifest.evaluation if (row.way, row.shot) == (way, shot))
+    assert judged.accuracy == pytest.approx(row.accuracy, abs=3 * (judged.ci95 + row.ci95) / 1.96)
+
+
+@pytest.mark.parametrize("shot", IRIS_FLOOR)
+def test_it_tells_irises_apart(vectors: Stored, shot: int) -> None:
+    """Real rows, which it was not trained on; from five shots on scores are off by less than eight points."""
+    rows, labels = load_iris(return_X_y=True)
+    inputs = F.pad(torch.from_numpy(rows).float(), (0, 252))
+    irises = ClassInputs.of([(str(label), inputs[torch.from_numpy(labels == label)]) for label in range(3)])
+    ready = pool(vectors.model, irises, vectors.manifest.calibration)
+    judged = evaluate(vectors.model, ready, EpisodeShape(3, (shot, shot), 15), steps=0, episodes=100, seed=7)
+    assert judged.accuracy > IRIS_FLOOR[shot]
+    assert shot == 1 or judged.calibration_error <= 0.08
 
 
 @pytest.mark.data

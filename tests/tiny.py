@@ -12,6 +12,7 @@ from service.inputs.specification import ImageInput, InputSpecification, VectorI
 from service.learner.calibration import Calibration
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Encoder
+from service.learner.encoders.identity import Identity
 from service.learner.encoders.mlp import Mlp
 from service.learner.meta_model import MetaModel, initial_params
 from service.learner.recipe import Recipe
@@ -33,7 +34,9 @@ def tiny_model(encoder: Encoder | None = None, recipe: Recipe = HEAD_RECIPE, *, 
 def write_tiny(store: Path, name: str = "tiny", model: MetaModel | None = None, *, calibration: Calibration | None = None) -> Path:
     """Put a tiny meta-model into a store, with a made-up evaluation row for its scope."""
     model = model or tiny_model()
-    takes: InputSpecification = VectorInput(model.encoder.inputs) if isinstance(model.encoder, Mlp) else ImageInput(Preprocessing())
+    encoder = model.encoder
+    takes: InputSpecification = VectorInput(encoder.inputs) if isinstance(encoder, Mlp) else ImageInput(Preprocessing())
+    takes = VectorInput(None, longest=encoder.width) if isinstance(encoder, Identity) else takes
     training = Training(
         preset="test", paper="none", config={}, classes={}, validation_classes=(), meta_steps=0, best_step=0, seconds=0, torch="", threads=1
     )

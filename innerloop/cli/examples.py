@@ -5,16 +5,15 @@ from typing import Annotated
 import typer
 
 from innerloop.cli.options import Folder, Json, SessionId, Url
-from innerloop.cli.progress import reading_support
-from innerloop.cli.supports import names, naming, support_of
+from innerloop.cli.supports import naming, support_of
 from innerloop.cli.terminal import examples_table, show, show_json, show_session
 from innerloop.client import DEFAULT_URL, Client
 
 
 def grow(session_id: SessionId, examples: Folder, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
-    """Add a folder of labelled images to a session, new classes too; the result is its next revision."""
-    support = support_of(examples)
-    with Client(url) as client, naming(names(support)), reading_support(support) as watched:
+    """Add labelled images, or rows of a CSV file, to a session, new classes too; the result is its next revision."""
+    given = support_of(examples)
+    with Client(url) as client, naming(given.names), given.sending() as watched:
         session = client.session(session_id).add(watched)
     show_session(session.info, as_json=as_json)
 

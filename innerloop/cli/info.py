@@ -47,5 +47,7 @@ def _described(model: ModelInfo) -> tuple[str, str, str]:
 
 def _input(model: ModelInfo) -> str:
     takes = model.input or {}
-    kind, length = str(takes.get("kind", "")), takes.get("length")
-    return f"{kind} of {length}" if length is not None else kind
+    kind, length, longest = str(takes.get("kind", "")), takes.get("length"), takes.get("longest")
+    if length is not None:
+        return f"{kind} of {length}"
+    return f"{kind} of up to {longest}" if longest is not None else kind

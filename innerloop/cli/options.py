@@ -16,11 +16,16 @@ Model = Annotated[
     str | None,
     typer.Option(autocompletion=model_names, help="Meta-model, name or name@version; the server's default when absent."),
 ]
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder with one folder of images per class, or a zip of it.")]
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files to classify, or folders of them.")]
-TopK = Annotated[int, typer.Option(min=1, help="How many labels to show for each image.")]
+Folder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FOLDER", help="A folder with one folder of images per class, a zip of it, or a CSV file with a column `label`."
+    ),
+]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files to classify, folders of them, or CSV files.")]
+TopK = Annotated[int, typer.Option(min=1, help="How many labels to show for each input.")]
 Nearest = Annotated[
-    int, typer.Option(min=0, max=MOST_NEAREST, help="How many examples to show that each image is nearest to, where they are kept.")
+    int, typer.Option(min=0, max=MOST_NEAREST, help="How many examples to show that each input is nearest to, where they are kept.")
 ]
 Name = Annotated[str | None, typer.Option(help="What to call the session.")]
 Lifetime = Annotated[float | None, typer.Option("--ttl-seconds", help="Lifetime in seconds; the server's default when absent.")]

@@ -83,14 +83,14 @@ def reading_support(support: Mapping[str, Sequence[Path | bytes]]) -> Iterator[d
 
 
 @contextmanager
-def reading_queries(files: Sequence[Path]) -> Iterator[list[Input]]:
+def reading_queries(files: Sequence[Input]) -> Iterator[list[Input]]:
     """The queries, with such a bar."""
     with _watched(len(files), "predicting") as watch:
         yield [watch(file) for file in files]
 
 
 @contextmanager
-def _watched(count: int, doing: str) -> Iterator[Callable[[Path | bytes], Input]]:
+def _watched(count: int, doing: str) -> Iterator[Callable[[Input], Input]]:
     if count < _WORTH_A_BAR:
         yield lambda file: file
         return
@@ -99,4 +99,9 @@ def _watched(count: int, doing: str) -> Iterator[Callable[[Path | bytes], Input]
         def tell() -> None:
             advance(1)
 
-        yield lambda file: ReadBytes(file, tell) if isinstance(file, bytes) else ReadPath(file, tell)
+        def watch(one: Input) -> Input:
+            if isinstance(one, bytes):
+                return ReadBytes(one, tell)
+            return ReadPath(one, tell) if isinstance(one, Path) else one
+
+        yield watch

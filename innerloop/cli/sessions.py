@@ -1,17 +1,15 @@
 """The commands for whole sessions: adapt, fork, predict, classify, list, change, delete."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from innerloop.class_folders import images as folder_of_images
 from innerloop.cli.options import Folder, Images, Json, KeepSupport, Lifetime, Model, Name, Nearest, Revision, SessionId, TopK, Url
-from innerloop.cli.progress import reading_queries, reading_support
-from innerloop.cli.supports import names, naming, support_of
-from innerloop.cli.terminal import sessions_table, show, show_json, show_predictions, show_session
+from innerloop.cli.progress import reading_queries
+from innerloop.cli.supports import Given, naming, queries_of, support_of
+from innerloop.cli.terminal import sessions_table, show, show_answers, show_json, show_session
 from innerloop.client import DEFAULT_URL, Client
 
 
@@ -26,16 +24,18 @@ def adapt(  # noqa: PLR0913 - every option of the command is an argument
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """Adapt a meta-model to a folder of labelled images; the result is a session."""
-    support = support_of(examples)
-    with Client(url) as client, naming(names(support)), reading_support(support) as watched:
+    """Adapt a meta-model to a folder of labelled images, or to a CSV file; the result is a session."""
+    given = support_of(examples)
+    with Client(url) as client, naming(given.names), given.sending() as watched:
         session = client.adapt(model, watched, steps=steps, scope=scope, name=name, ttl_seconds=ttl_seconds, keep_support=keep_support)
     show_session(session.info, as_json=as_json)
 
 
 def fork(  # noqa: PLR0913 - every option of the command is an argument
     session_id: SessionId,
-    examples: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="More examples: class folders, or a zip of them.")] = None,
+    examples: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="More examples: class folders, a zip of them, or a CSV file.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Inner steps; as the session has them when absent.")] = None,
     scope: Annotated[str | None, typer.Option(help="Which parameters move; as the session has it when absent.")] = None,
     name: Name = None,
@@ -45,8 +45,8 @@ def fork(  # noqa: PLR0913 - every option of the command is an argument
     as_json: Json = False,
 ) -> None:
     """Make another session from the support set of one, and from more examples if given."""
-    support = {} if examples is None else support_of(examples)
-    with Client(url) as client, naming(names(support)), reading_support(support) as watched:
+    given = Given({}, ()) if examples is None else support_of(examples)
+    with Client(url) as client, naming(given.names), given.sending() as watched:
         session = client.session(session_id).fork(
             watched or None, steps=steps, scope=scope, name=name, ttl_seconds=ttl_seconds, keep_support=keep_support
         )
@@ -62,11 +62,14 @@ def predict(  # noqa: PLR0913 - every option of the command is an argument
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """Classify images with a session."""
-    files = _files(images)
-    with Client(url) as client, naming(queries=[str(file) for file in files]), reading_queries(files) as queries:
-        answer = client.session(session_id).predict(queries, top_k=top_k, nearest=nearest, revision=revision)
-    show_predictions(files, answer, as_json=as_json)
+    """Classify images, or rows of CSV files, with a session; one that predicts numbers predicts those of the rows."""
+    asked = queries_of(images)
+    with Client(url) as client, naming(queries=asked.names), reading_queries(asked.inputs) as queries:
+        session = client.session(session_id)
+        if session.labels:
+            show_answers(asked.names, session.predict(queries, top_k=top_k, nearest=nearest, revision=revision), as_json=as_json)
+        else:
+            show_answers(asked.names, session.estimate(queries, nearest=nearest, revision=revision), as_json=as_json)
 
 
 def classify(  # noqa: PLR0913 - every option of the command is an argument
@@ -79,11 +82,14 @@ def classify(  # noqa: PLR0913 - every option of the command is an argument
     url: Url = DEFAULT_URL,
     as_json: Json = False,
 ) -> None:
-    """Classify images by a folder of labelled ones, in one go; no session is kept."""
-    support, files = support_of(examples), _files(images)
-    with Client(url) as client, naming(names(support), queries=[str(file) for file in files]):
-        answer = client.predict(model, support, files, steps=steps, scope=scope, top_k=top_k)
-    show_predictions(files, answer, as_json=as_json)
+    """Classify images, or rows of CSV files, by labelled ones, in one go; no session is kept."""
+    given, asked = support_of(examples), queries_of(images)
+    with Client(url) as client, naming(given.names, queries=asked.names):
+        if given.regression:
+            show_answers(asked.names, client.estimate(model, given.support, asked.inputs, steps=steps, scope=scope), as_json=as_json)
+        else:
+            answer = client.predict(model, given.support, asked.inputs, steps=steps, scope=scope, top_k=top_k)
+            show_answers(asked.names, answer, as_json=as_json)
 
 
 def sessions(
@@ -133,8 +139,3 @@ def delete(session_id: SessionId, url: Url = DEFAULT_URL, as_json: Json = False)
 def _zoned(moment: datetime | None) -> datetime | None:
     """The moment with the local time zone: a terminal speaks local time, the server wants a zone."""
     return None if moment is None else moment.astimezone()
-
-
-def _files(images: Sequence[Path]) -> list[Path]:
-    """The files named, and those in the folders named."""
-    return [file for given in images for file in (folder_of_images(given) if given.is_dir() else [given])]

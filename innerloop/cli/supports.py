@@ -1,25 +1,74 @@
-"""Support sets named on the command line: class folders or a zip of them, and which file a refusal means."""
+"""Sets named on the command line: class folders, zips, images, CSV files; and which file or line a refusal means."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from innerloop.class_folders import archive, folder
+from innerloop.class_folders import archive, folder, images
+from innerloop.cli.progress import reading_support
 from innerloop.cli.terminal import fail
 from innerloop.errors import ApiError
-from innerloop.sets import is_archive
+from innerloop.inputs import Input
+from innerloop.sets import Answers, Support, is_archive
+from innerloop.tables import is_table, read_labelled, read_table
 
 Files: TypeAlias = Mapping[str, Sequence[Path | bytes]]
 
 
-def support_of(path: Path) -> Files:
-    return archive(path) if is_archive(path) else folder(path)
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A support set and a name for each of its examples, in the order they are sent; `regression` when they have numbers to predict."""
+
+    support: Files | tuple[Sequence[Sequence[float]], Answers]
+    names: Sequence[str]
+    regression: bool = False
+
+    @contextmanager
+    def sending(self) -> Iterator[Support]:
+        """The support set, with a bar for its files, which are read as they are sent; rows of a table are read already."""
+        if isinstance(self.support, tuple):
+            yield self.support
+        else:
+            with reading_support(self.support) as watched:
+                yield watched
 
 
-def names(support: Files) -> list[str]:
-    """One name for each example, in the order they are sent."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Queries and a name for each."""
+
+    inputs: Sequence[Input]
+    names: Sequence[str]
+
+
+def support_of(path: Path) -> Given:
+    if is_table(path):
+        table, answers = read_labelled(path)
+        return Given((table.vectors, answers), table.places, regression=not isinstance(answers[0], str))
+    files: Files = archive(path) if is_archive(path) else folder(path)
+    return Given(files, _names(files))
+
+
+def queries_of(paths: Sequence[Path]) -> Asked:
+    """The files named, those in the folders named, and the rows of the CSV files named."""
+    inputs: list[Input] = []
+    names: list[str] = []
+    for path in paths:
+        if is_table(path):
+            table = read_table(path)
+            inputs += table.vectors
+            names += table.places
+        else:
+            files = images(path) if path.is_dir() else [path]
+            inputs += files
+            names += map(str, files)
+    return Asked(inputs, names)
+
+
+def _names(support: Files) -> list[str]:
     return [
         str(one) if isinstance(one, Path) else f"{label}, image {n}" for label, images in support.items() for n, one in enumerate(images, 1)
     ]

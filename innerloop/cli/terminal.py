@@ -1,8 +1,7 @@
 """What the terminal shows: tables, JSON, and errors on one line."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
 import typer
@@ -11,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from innerloop.cli.statuses import REFUSED
-from innerloop.wire import AdaptedSession, ExampleInfo, Prediction, Predictions, SessionInfo
+from innerloop.wire import AdaptedSession, Estimate, Estimates, ExampleInfo, Prediction, Predictions, SessionInfo
 
 
 def fail(message: str, *, status: int = REFUSED) -> NoReturn:
@@ -37,11 +36,12 @@ def show_session(info: SessionInfo, *, as_json: bool) -> None:
         show(session_table(info))
 
 
-def show_predictions(files: Sequence[Path], answer: Predictions, *, as_json: bool) -> None:
+def show_answers(names: Sequence[str], answer: Predictions | Estimates, *, as_json: bool) -> None:
+    """The answer to each query, by the query's name."""
     if as_json:
-        show_json(predictions_json(files, answer))
+        show_json(answers_json(names, answer))
     else:
-        show(predictions_table(files, answer))
+        show(predictions_table(names, answer) if isinstance(answer, Predictions) else estimates_table(names, answer))
 
 
 def session_table(info: SessionInfo) -> Table:
@@ -50,9 +50,11 @@ def session_table(info: SessionInfo) -> Table:
     for fact in _identity(info):
         table.add_row(*fact)
     table.add_row("model", f"{info.model}, scope {info.scope}, {info.steps} steps")
-    table.add_row("classes", ", ".join(f"{label} ({info.shots[label]})" for label in info.labels))
+    if info.labels:
+        table.add_row("classes", ", ".join(f"{label} ({info.shots[label]})" for label in info.labels))
     table.add_row("loss per step", " → ".join(f"{loss:.3f}" for loss in info.losses))
-    table.add_row("leave-one-out", _percent(info.leave_one_out_accuracy))
+    if info.labels:
+        table.add_row("leave-one-out", _percent(info.leave_one_out_accuracy))
     if not info.keeps_support:
         table.add_row("support set", "not kept; no example can be added or removed")
     if isinstance(info, AdaptedSession):
@@ -75,14 +77,14 @@ def examples_table(examples: Iterable[ExampleInfo]) -> Table:
     """Id and label of each example."""
     table = Table("id", "label")
     for example in examples:
-        table.add_row(str(example.id), example.label)
+        table.add_row(str(example.id), _known(example))
     return table
 
 
-def predictions_table(files: Sequence[Path], answer: Predictions) -> Table:
+def predictions_table(names: Sequence[str], answer: Predictions) -> Table:
     """A line for each file; runners-up, nearest examples and a mark on what is unlike every class where there are any."""
     columns = {
-        "file": [str(file) for file in files],
+        "file": list(names),
         "label": [one.label for one in answer.predictions],
         "score": [f"{one.score:.3f}" for one in answer.predictions],
         "margin": [f"{one.margin:.3f}" for one in answer.predictions],
@@ -90,17 +92,23 @@ def predictions_table(files: Sequence[Path], answer: Predictions) -> Table:
         "nearest": [_nearest(one) for one in answer.predictions],
         "note": ["unlike every class" if one.unfamiliar else "" for one in answer.predictions],
     }
-    told = {title: cells for title, cells in columns.items() if any(cells)}
-    table = Table(*told)
-    for row in zip(*told.values(), strict=True):
-        table.add_row(*row)
-    return table
+    return _filled(columns)
 
 
-def predictions_json(files: Sequence[Path], answer: Predictions) -> dict[str, object]:
+def estimates_table(names: Sequence[str], answer: Estimates) -> Table:
+    """File and line, the numbers predicted for it, and the nearest examples where they were asked for."""
+    columns = {
+        "file": list(names),
+        "target": [_numbers(one.target) for one in answer.predictions],
+        "nearest": [_nearest(one) for one in answer.predictions],
+    }
+    return _filled(columns)
+
+
+def answers_json(names: Sequence[str], answer: Predictions | Estimates) -> dict[str, object]:
     """The server's answer, each prediction with its file."""
     told = answer.model_dump(exclude_unset=True)
-    named = [{"file": str(file), **one} for file, one in zip(files, told["predictions"], strict=True)]
+    named = [{"file": name, **one} for name, one in zip(names, told["predictions"], strict=True)]
     return {**told, "predictions": named}
 
 
@@ -119,8 +127,25 @@ def _runners_up(prediction: Prediction) -> str:
     return ", ".join(f"{other.label} {other.score:.3f}" for other in prediction.top if other.label != prediction.label)
 
 
-def _nearest(prediction: Prediction) -> str:
-    return ", ".join(f"{example.label} #{example.id} {example.distance:.3f}" for example in prediction.nearest)
+def _filled(columns: Mapping[str, Sequence[str]]) -> Table:
+    """A table of the columns that have something to say."""
+    told = {title: cells for title, cells in columns.items() if any(cells)}
+    table = Table(*told)
+    for row in zip(*told.values(), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _nearest(prediction: Prediction | Estimate) -> str:
+    return ", ".join(f"{_known(example)} #{example.id} {example.distance:.3f}" for example in prediction.nearest)
+
+
+def _known(example: ExampleInfo) -> str:
+    return _numbers(example.target or ()) if example.label is None else example.label
+
+
+def _numbers(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:.6g}" for number in numbers)
 
 
 def _percent(share: float | None) -> str:

@@ -38,6 +38,7 @@ def session_info(session: Session) -> wire.SessionInfo:
         pinned=session.pinned,
         keeps_support=session.keeps_support,
         refitted=revision.refitted,
+        length=revision.length,
     )
 
 

@@ -20,10 +20,13 @@ CHANNELS = (1, 3, 4)
 _LABELS: TypeAdapter[list[str]] = TypeAdapter(list[Label])
 
 
-def described(name: str, versions: Sequence[int], served: Served, inputs: Sequence[str], *, way: int) -> dict[str, Any]:
-    """Describe a model to a client: its inputs, named after what the meta-model takes, and its outputs; a `way` of -1 is open."""
-    takes = served.manifest.input
-    typed = {"datatype": "BYTES", "shape": [-1]} if takes.kind == "image" else {"datatype": "FP32", "shape": [-1, *takes.shape]}
+def described(name: str, versions: Sequence[int], served: Served, inputs: Sequence[str], *, way: int, length: int | None) -> dict[str, Any]:
+    """Describe a model to a client: its inputs, named after what the meta-model takes, and its outputs; a `way` of -1 is open.
+
+    `length` is that of a session's vectors, None where it is not known.
+    """
+    takes = served.manifest.input.of_length(length)
+    typed = {"datatype": "BYTES", "shape": [-1]} if takes.kind == "image" else {"datatype": "FP32", "shape": [-1, takes.length or -1]}
     names = [each.format(KINDS[takes.kind]) for each in inputs]
     return {
         "name": name,

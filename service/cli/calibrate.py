@@ -8,11 +8,11 @@ import typer
 from rich.console import Console
 
 from service.cli.terminal import plain_errors, show_published
-from service.learner.episodes import ClassInputs
 from service.registry.read import find
-from service.training.options import TrainOptions, options_of
+from service.training.options import ImageData, TrainOptions, options_of
 from service.training.publish import calibrate_again
-from service.training.sources.load import load_classes
+from service.training.sources.load import load_tasks
+from service.training.tasks import Tasks
 
 
 @plain_errors
@@ -33,8 +33,8 @@ def calibrate(
     show_published(folder, console=Console(stderr=as_json), as_json=as_json)
 
 
-def _held_out(options: TrainOptions, data_root: Path | None) -> dict[str, ClassInputs]:
+def _held_out(options: TrainOptions, data_root: Path | None) -> dict[str, Tasks]:
     """Load what was held out; nothing is trained, so the training classes need not be turned, mirrored or large."""
-    upright: dict[str, Any] = {"rotations": False, "reflections": False, "oversample": 1}
-    data = load_classes(options.model_copy(update={"data": options.data.model_copy(update=upright)}), data_root=data_root)
+    upright: dict[str, Any] = {"rotations": False, "reflections": False, "oversample": 1} if isinstance(options.data, ImageData) else {}
+    data = load_tasks(options.model_copy(update={"data": options.data.model_copy(update=upright)}), data_root=data_root)
     return {part: data[part] for part in ("validation", "test")}

@@ -1,10 +1,11 @@
-"""What a meta-model takes: images, with its preprocessing, or vectors of one length."""
+"""What a meta-model takes: images, with its preprocessing, or vectors, of one length or of any that a task agrees on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from service.errors import BlankImageError, WrongInputKindError
 from service.inputs.images import MAX_PIXELS, decode_image
@@ -32,6 +33,23 @@ class ImageInput:
         """Shape of one decoded input."""
         return (self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size)
 
+    @property
+    def length(self) -> None:
+        """Images have none."""
+        return None
+
+    def of_length(self, length: int | None) -> "ImageInput":  # noqa: ARG002 - one signature for every kind
+        """Give what one task takes: images as they all are."""
+        return self
+
+    def covers(self, other: "InputSpecification") -> bool:
+        """Whether a task of this meta-model can take this."""
+        return self == other
+
+    def padded(self, inputs: Tensor) -> Tensor:
+        """Give decoded inputs [N, ...] as the encoder reads them."""
+        return inputs
+
     def decode(self, raw: RawInput, *, max_pixels: int = MAX_PIXELS) -> Tensor:
         """Decode and preprocess one image; the errors are those of `decode_image` and of a blank drawing."""
         if not isinstance(raw.content, bytes):
@@ -44,21 +62,49 @@ class ImageInput:
 
 @dataclass(frozen=True, slots=True)
 class VectorInput:
-    """Lists of `length` finite numbers, as float32 [length]."""
+    """Lists of finite numbers, as float32 [length].
 
-    length: int
+    Attributes:
+        length: of every vector; None where each task decides, all of its vectors alike.
+        longest: the most that a task may decide on; None where it has no choice.
+    """
+
+    length: int | None
+    longest: int | None = None
     kind: Literal["vector"] = "vector"
+
+    def __post_init__(self) -> None:
+        """Refuse what no vector fits; raises ValueError."""
+        if (self.length is None) == (self.longest is None) or self.lengths.stop < 2:
+            raise ValueError(f"expected either a length or a longest one, 1 or more, got {self.length} and {self.longest}")
+
+    @property
+    def lengths(self) -> range:
+        """The lengths that a vector may have."""
+        return range(1, (self.longest or 0) + 1) if self.length is None else range(self.length, self.length + 1)
 
     @property
     def shape(self) -> tuple[int]:
-        """Shape of one decoded input."""
-        return (self.length,)
+        """Shape of one input as the encoder reads it."""
+        return (self.lengths[-1],)
+
+    def of_length(self, length: int | None) -> "VectorInput":
+        """Give what one task takes, whose vectors have that length; None where it is not known."""
+        return self if length is None else replace(self, length=length, longest=None)
+
+    def covers(self, other: "InputSpecification") -> bool:
+        """Whether a task of this meta-model can take this: vectors of one length, among those that are offered."""
+        return isinstance(other, VectorInput) and other.length in self.lengths
+
+    def padded(self, inputs: Tensor) -> Tensor:
+        """Give decoded inputs [N, length] as the encoder reads them: zeros behind their own numbers."""
+        return F.pad(inputs, (0, self.shape[0] - inputs.shape[1]))
 
     def decode(self, raw: RawInput, *, max_pixels: int = MAX_PIXELS) -> Tensor:  # noqa: ARG002 - one signature for every kind
         """Check and convert one vector."""
         if isinstance(raw.content, bytes):
             raise WrongInputKindError(f"{raw.name}: expected a vector for this meta-model, got an image; send `vector`", field=raw.name)
-        return decode_vector(raw.content, self.length, name=raw.name)
+        return decode_vector(raw.content, self.lengths, name=raw.name)
 
 
 InputSpecification = ImageInput | VectorInput

@@ -9,14 +9,15 @@ from torch import Tensor
 from service.errors import UnusableVectorError
 
 
-def decode_vector(numbers: Sequence[float], length: int, *, name: str) -> Tensor:
-    """Give the vector as the encoder reads it: [length] float32.
+def decode_vector(numbers: Sequence[float], lengths: range, *, name: str) -> Tensor:
+    """Give the vector as a tensor: [length] float32.
 
     Raises:
-        UnusableVectorError: another length, NaN, infinity, or a number beyond float32.
+        UnusableVectorError: a length that is not among `lengths`, NaN, infinity, or a number beyond float32.
     """
-    if len(numbers) != length:
-        raise UnusableVectorError(f"{name}: expected {length} numbers, got {len(numbers)}", field=name)
+    if len(numbers) not in lengths:
+        expected = f"{lengths[0]} numbers" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]} numbers"
+        raise UnusableVectorError(f"{name}: expected {expected}, got {len(numbers)}", field=name)
     vector = torch.tensor(numbers, dtype=torch.float32)
     if not torch.isfinite(vector).all():
         place = next(index for index, number in enumerate(numbers) if not math.isfinite(number) or abs(number) > torch.finfo().max)

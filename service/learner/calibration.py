@@ -13,7 +13,7 @@ from torch import Tensor
 from service.learner.parameters import Params
 
 # A cell whose queries are all answered rightly would be fitted best by a temperature of nothing.
-LOWEST, HIGHEST = 0.2, 20.0
+LOWEST, HIGHEST = 0.1, 20.0
 HALVINGS = 30
 
 

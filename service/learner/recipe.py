@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from service.learner.views import MOST_VIEWS
 
 Scope = Literal["head", "last_block", "body", "all", "context"]
-HeadKind = Literal["prototype", "zero", "shared", "per_class", "ridge", "output"]
+HeadKind = Literal["prototype", "zero", "shared", "per_class", "ridge", "discriminant", "output"]
 Rates = Literal["one", "per_layer", "per_layer_and_step", "per_parameter"]
 OptimiserKind = Literal["sgd", "adam"]
 
@@ -24,7 +24,8 @@ class Recipe:
         head: how the head starts. `prototype` is the class means of the embeddings (Triantafillou et al. 2020),
             `zero` is all zeros (Kao et al. 2022), `shared` one learned row for every class (Ye and Chao 2022),
             `per_class` learned rows for one way (Finn et al. 2017), `ridge` the ridge regression onto the labels (Bertinetto et
-            al. 2019); `output` is learned rows for regression, a row a number.
+            al. 2019), `discriminant` a linear discriminant on standardised embeddings (see `heads.discriminant_head`); `output` is
+            learned rows for regression, a row a number.
         rates: one step size for everything, or one for each layer, each layer at each step, or each number that moves.
         learn_rates: the step sizes are meta-learned (as their logarithms).
         step_size: the step size that meta-training starts from.
@@ -73,8 +74,8 @@ class Recipe:
     def _check_head(self) -> None:
         if (self.head in ("per_class", "output")) != (self.way is not None):
             raise ValueError(f"expected `way` for a head of learned rows and only there, got head {self.head!r} and way {self.way}")
-        if self.head == "ridge" and (self.scope != "head" or self.steps_max):
-            raise ValueError("a ridge head is solved for, not stepped to; expected scope `head` and no inner steps")
+        if self.head in ("ridge", "discriminant") and (self.scope != "head" or self.steps_max):
+            raise ValueError(f"a {self.head} head is solved for, not stepped to; expected scope `head` and no inner steps")
         if self.head in ("zero", "shared") and self.scope in ("body", "last_block", "context"):
             raise ValueError(
                 f"a {self.head} head gives the body no gradient while its rows are equal; use scope `head` or `all`, or another head"

@@ -1,7 +1,7 @@
 """Support sets side by side: tasks of different way and shot in tensors of one shape, what a task does not have masked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,6 +57,12 @@ class TaskBatch:
         """Give what each example counts in its task's support loss, every class the same: [T, N]."""
         way = (~self.absent).sum(dim=1, keepdim=True)
         return self.of_own_class(1 / (way * self.shots))
+
+    def standardised(self) -> "TaskBatch":
+        """Give the same tasks with embeddings that each task's own examples standardise."""
+        weights = self.weights()
+        seen, _, _ = heads.standardised(self.embeddings, weights)
+        return replace(self, embeddings=seen * (weights > 0).unsqueeze(2))
 
     def centres(self) -> Tensor:
         """Give the prototypes, zeros for absent classes: [T, W, D]."""

@@ -12,7 +12,7 @@ def card(manifest: Manifest) -> str:
             "",
             f"{_pretrained(manifest)}Meta-trained with `{training.preset}` for {training.meta_steps:,} meta-steps"
             f" ({training.seconds / 60:.0f} minutes, torch {training.torch}, {training.threads} threads);"
-            f" the weights are those of step {training.best_step:,}, chosen on validation classes.",
+            f" the weights are those of step {training.best_step:,}, chosen on validation {'classes' if training.classes else 'tasks'}.",
             "",
             f"- Algorithm: {training.paper}",
             f"- Encoder: {', '.join(f'{key} {value}' for key, value in manifest.encoder.items())}",
@@ -20,7 +20,7 @@ def card(manifest: Manifest) -> str:
             f" {manifest.recipe.steps_default} inner steps by default, at most {manifest.recipe.steps_max}",
             f"- Takes: {_takes(manifest)}",
             *([f"- Spread of a class, in squared distance of embeddings: {manifest.spread:.4g}"] if manifest.spread else []),
-            f"- Classes: {', '.join(f'{count} {part}' for part, count in training.classes.items())}",
+            *([f"- Classes: {', '.join(f'{count} {part}' for part, count in training.classes.items())}"] if training.classes else []),
             f"- Weights: {manifest.weights.bytes:,} bytes, sha256 `{manifest.weights.sha256}`",
             "",
             *_results(manifest),
@@ -63,8 +63,9 @@ def _results(manifest: Manifest) -> list[str]:
 def _limits(manifest: Manifest) -> str:
     if manifest.recipe.regression:
         return "It predicts numbers for tasks of the kind it was trained on, and says nothing of how sure it is."
+    chosen = "classes only, which are listed in manifest.json" if manifest.training.classes else "tasks only"
     return (
-        "Choosing and stopping used the validation classes only, which are listed in manifest.json. It is a classifier of"
+        f"Choosing and stopping used the validation {chosen}. It is a classifier of"
         " the kind of input it was trained on: it always answers with one of the session's labels, also for an input that is"
         f" none of them{'' if manifest.calibration else ', and no calibration step was applied to its scores'}."
     )
@@ -98,7 +99,8 @@ def _calibration(manifest: Manifest) -> list[str]:
 
 def _takes(manifest: Manifest) -> str:
     if manifest.input.kind == "vector":
-        return f"vectors of {manifest.input.length} numbers"
+        length = manifest.input.length
+        return f"vectors of {length} numbers" if length else f"vectors of any length up to {manifest.input.longest}, all of a session alike"
     recipe = manifest.input.preprocessing
     colour = "grey" if recipe.channels == 1 else "colour"
     what = f"drawings, cropped to their ink with a margin of {recipe.margin:.0%}" if recipe.kind == "drawing" else "photographs, whole"

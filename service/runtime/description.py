@@ -69,6 +69,7 @@ class Description(BaseModel):
             leave_one_out_accuracy=self.leave_one_out_accuracy,
             created_at=at,
             reach=self.reach,
+            length=self.input.length,
         )
 
     def metadata(self) -> dict[str, str]:
@@ -92,7 +93,7 @@ def described(session: Session, served: Served) -> Description:
         steps=revision.steps,
         losses=revision.losses,
         leave_one_out_accuracy=revision.leave_one_out_accuracy,
-        input=served.manifest.input,
+        input=served.manifest.input.of_length(revision.length),
         reach=revision.reach,
     )
 

@@ -121,7 +121,7 @@ class Engine:
         """Rank the classes of each task's queries, or predict their numbers; a task with numbers too large is an error in its place."""
         embedded = self._embed_adapted(model, [(task.params, task.queries) for task in tasks])
         found = self._answers(model, list(zip(tasks, embedded, strict=True)))
-        return [self._with_nearest(*each) for each in zip(found, tasks, embedded, strict=True)]
+        return [self._with_nearest(model, *each) for each in zip(found, tasks, embedded, strict=True)]
 
     @torch.inference_mode()
     def embed(self, model: MetaModel, tasks: Sequence[EmbedTask]) -> list[Tensor]:
@@ -136,10 +136,14 @@ class Engine:
         here = [({name: value.to(self._device) for name, value in task.params.items()}, rows) for task, rows in asked]
         return [estimate(head, rows, heads.scale(model.params)) for head, rows in here]
 
-    def _with_nearest(self, found: Found, task: PredictTask, queries: Tensor) -> Found:
+    def _with_nearest(self, model: MetaModel, found: Found, task: PredictTask, queries: Tensor) -> Found:
         if task.nearest is None:
             return found
-        return with_nearest(found, queries, task.nearest.examples.to(self._device), task.nearest.count)
+        examples = task.nearest.examples.to(self._device)
+        if model.recipe.head == "discriminant":
+            _, _, unit = heads.standardised(examples, torch.full((len(examples),), 1 / len(examples), device=self._device))
+            queries, examples = queries * unit, examples * unit
+        return with_nearest(found, queries, examples, task.nearest.count)
 
     def _fit(self, model: MetaModel, embedded: Sequence[tuple[AdaptTask, Tensor]]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt to tasks and their embeddings [views, N, D]."""
@@ -153,8 +157,9 @@ class Engine:
         else:
             starts = [head_start(model.params, model.recipe, self._support(task, rows)) for task, rows in embedded]
             adapted = [stepped(start, task.steps) for start, (task, _) in zip(starts, embedded, strict=True)]
+        alike = examples.standardised() if model.recipe.head == "discriminant" else examples
         known = reaches(examples, model.spread) if measures_distance(model.recipe) else [None] * len(embedded)
-        return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(examples), known, strict=True)]
+        return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(alike), known, strict=True)]
 
     def _alone(self, model: MetaModel, task: AdaptTask) -> Adapted:
         return adapt(model, self._here(task.support), task.steps)

@@ -62,12 +62,13 @@ def plan(served: Served, *, steps: int | None, scope: str | None) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A fitted support set; `added` are the ids of the examples that were not there before."""
+    """A fitted support set; `added` are the ids of the examples that were not there before, `length` that of its vectors."""
 
     plan: Plan
     classes: Classes
     fitted: Fitted
     added: tuple[int, ...]
+    length: int | None
     packed_support: bytes | None
     spent: Spent
 
@@ -88,6 +89,7 @@ class Fit:
             losses=self.fitted.adapted.losses,
             leave_one_out_accuracy=self.fitted.leave_one_out_accuracy,
             reach=self.fitted.reach,
+            length=self.length,
             created_at=at,
             refitted=refitted,
         )
@@ -96,6 +98,7 @@ class Fit:
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     ids: tuple[int, ...]
+    length: int | None
     packed: bytes | None
     task: Support
 
@@ -119,21 +122,24 @@ class Fitter:
         classes = classes_of(labels, plan.served, self.limits)
         with self.worker.admitted(plan.served.model.recipe.views * len(labels)):
             gather = partial(self._joined, plan, examples, before)
-            prepared = await self.decoding.run(partial(_prepared, gather, classes, keep=keep))
+            prepared = await self.decoding.run(partial(_prepared, plan, gather, classes, keep=keep))
             task = AdaptTask(prepared.value.task, plan.steps)
             done = await answer_for(caller, self.worker.adapt(plan.served.model, task, caller))
         spent = Spent(prepared.milliseconds, done.queue_ms, done.compute_ms)
         added = prepared.value.ids[len(before.ids) if before else 0 :]
-        return Fit(plan, classes, done.result, added, prepared.value.packed, spent)
+        return Fit(plan, classes, done.result, added, prepared.value.length, prepared.value.packed, spent)
 
     def _joined(self, plan: Plan, examples: Sequence[Labelled], before: SupportSet | None) -> SupportSet:
         if before is not None and not examples:
             return before
         labels = [example.label for example in examples]
-        inputs = decode_inputs([example.raw for example in examples], plan.served.manifest.input, self.limits)
+        takes = plan.served.manifest.input.of_length(before.inputs.shape[-1] if before else None)
+        inputs = decode_inputs([example.raw for example in examples], takes, self.limits)
         return SupportSet.of(labels, inputs) if before is None else before.with_examples(labels, inputs)
 
 
-def _prepared(gather: Callable[[], SupportSet], classes: Classes, *, keep: bool) -> _Prepared:
-    support = gather()
-    return _Prepared(support.ids, pack_support(support) if keep else None, as_task(support.inputs, support.labels, classes))
+def _prepared(plan: Plan, gather: Callable[[], SupportSet], classes: Classes, *, keep: bool) -> _Prepared:
+    takes, support = plan.served.manifest.input, gather()
+    task = as_task(takes.padded(support.inputs), support.labels, classes)
+    length = takes.of_length(support.inputs.shape[-1]).length
+    return _Prepared(support.ids, length, pack_support(support) if keep else None, task)

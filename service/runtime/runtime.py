@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
+from torch import Tensor
+
 from service.errors import InvalidRequestError, TooLargeError
 from service.inputs.specification import RawInput
 from service.learner.parameters import Params
@@ -15,6 +17,7 @@ from service.runtime.engine import Among, PredictTask
 from service.runtime.exporting import Exporter
 from service.runtime.fitting import NOTHING, Fitter, Spent, plan
 from service.runtime.lifecycle import AdaptOptions, Lifecycle
+from service.runtime.limits import Limits
 from service.runtime.onnx_graphs import OnnxGraphs
 from service.runtime.ranking import Estimated, Ranked
 from service.runtime.support_set import Labelled, decode_inputs
@@ -145,7 +148,7 @@ class Runtime:
     ) -> Answers:
         worker, limits = self.fitter.worker, self.fitter.limits
         with worker.admitted(len(queries)):
-            decoded = await self.fitter.decoding.run(partial(decode_inputs, queries, served.manifest.input, limits))
+            decoded = await self.fitter.decoding.run(partial(_decoded, queries, served, revision, limits))
             temperature = served.manifest.temperature(revision.shots, revision.steps)
             task = PredictTask(weights, revision.weights_digest, decoded.value, detail.top, temperature, detail.among)
             done = await answer_for(caller, worker.predict(served.model, task, caller))
@@ -160,3 +163,9 @@ class Runtime:
             raise InvalidRequestError("expected at least one query, got none", field="queries")
         if len(queries) > most:
             raise TooLargeError(f"expected at most {most:,} queries, got {len(queries):,}; send them in parts", field="queries")
+
+
+def _decoded(queries: Sequence[RawInput], served: Served, revision: Revision, limits: Limits) -> Tensor:
+    """Decode queries that must be as long as the revision's examples: [M, ...] as the encoder reads them."""
+    takes = served.manifest.input
+    return takes.padded(decode_inputs(queries, takes.of_length(revision.length), limits))

@@ -102,7 +102,7 @@ def _metadata(header: Mapping[str, Any]) -> dict[str, str]:
 
 def _served(description: Description, catalog: Catalog) -> Served:
     served = catalog.find(description.model)
-    if served.manifest.weights.sha256 != description.weights_sha256 or served.manifest.input != description.input:
+    if served.manifest.weights.sha256 != description.weights_sha256 or not served.manifest.input.covers(description.input):
         raise ModelChangedError(
             f"the session was adapted from another {description.model} than this server has; adapt again", field="weights_sha256"
         )

@@ -45,8 +45,10 @@ def as_task(inputs: Tensor, labels: Sequence[Answer], classes: Classes) -> Suppo
 
 
 def decode_inputs(raws: Sequence[RawInput], takes: InputSpecification, limits: Limits) -> Tensor:
-    """Decode inputs in order: [N, ...] as the encoder reads them; the first that cannot be used raises its InputError."""
-    return torch.stack([takes.decode(raw, max_pixels=limits.image_pixels) for raw in raws])
+    """Decode inputs in order: [N, ...]; the first that cannot be used raises its InputError, also a vector of another length."""
+    first = takes.decode(raws[0], max_pixels=limits.image_pixels)
+    alike = takes.of_length(first.shape[-1])
+    return torch.stack([first, *(alike.decode(raw, max_pixels=limits.image_pixels) for raw in raws[1:])])
 
 
 def classes_of(answers: Sequence[Answer], served: Served, limits: Limits) -> Classes:

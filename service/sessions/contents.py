@@ -24,7 +24,7 @@ Answer = str | tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class SupportSet:
-    """The examples of a session, as the encoder reads them.
+    """The examples of a session, decoded.
 
     Attributes:
         ids: of the examples, counted from 1 in the order they came; never used again.

@@ -18,6 +18,7 @@ class Revision:
         leave_one_out_accuracy: 0..1, None when no class has two examples.
         refitted: whether it was made because the weights of the one before were lost.
         reach: squared distance from its nearest class at which a query is unlike every class; None where it was not measured.
+        length: of its vectors; None for pictures, and for a revision from before it was kept, whose meta-model allows one only.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Revision:
     created_at: datetime
     refitted: bool = False
     reach: float | None = None
+    length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from service.learner.meta_model import Adapted, MetaModel, adapt, head_start, st
 from service.learner.recipe import Recipe
 from service.learner.task_batch import TaskBatch
 from service.learner.views import view
+from service.training.sources.tables import Tables
 
 ENCODER_CHUNK = 256
 TASK_CHUNK = 32
@@ -66,6 +67,10 @@ class Pool:
     queries: Tensor
     calibration: Calibration | None = None
 
+    def allows(self, way: int) -> bool:
+        """Whether there are so many classes."""
+        return way <= len(self.rows)
+
     def within(self, at_least: int) -> "Pool":
         """Keep the classes of groups of at least so many; raises ValueError when there are none."""
         return replace(self, rows=self.rows.in_large_groups(at_least))
@@ -78,13 +83,40 @@ class Pool:
         return Episode(support, self.queries[drawn.queries], drawn.query_labels)
 
 
+@dataclass(frozen=True, slots=True)
+class EndlessPool:
+    """Tables as a meta-model sees them, to draw episodes of: like `Pool`, but every one is of classes of its own."""
+
+    model: MetaModel
+    tables: Tables
+    calibration: Calibration | None = None
+
+    def allows(self, way: int) -> bool:  # noqa: ARG002 - there are always more
+        """Whether there are so many classes."""
+        return True
+
+    def episode(self, shape: EpisodeShape, generator: torch.Generator) -> Episode:
+        """Draw an episode, its inputs as the inner loop takes them."""
+        drawn, model = self.tables.episode(shape, generator), self.model
+        if model.recipe.moves_body:
+            return drawn
+        return replace(drawn, support=replace(drawn.support, inputs=model.embed(drawn.support.inputs)), queries=model.embed(drawn.queries))
+
+
 def fitting_shapes(
-    classes: ClassInputs, recipe: Recipe, ways: Sequence[int], shots: Sequence[tuple[int, int]], *, queries: int
+    classes: ClassInputs | Tables, recipe: Recipe, ways: Sequence[int], shots: Sequence[tuple[int, int]], *, queries: int
 ) -> list[EpisodeShape]:
     """Give the kinds of episode that the classes and the head allow, way by way; a range of shots is drawn from for each class."""
-    most = min(map(classes.size, range(len(classes)))) - queries
-    allowed = [way for way in (ways if recipe.way is None else (recipe.way,)) if way <= len(classes)]
+    allowed, most = ways if recipe.way is None else (recipe.way,), math.inf
+    if isinstance(classes, ClassInputs):
+        most = min(map(classes.size, range(len(classes)))) - queries
+        allowed = [way for way in allowed if way <= len(classes)]
     return [EpisodeShape(way, shot, queries, uneven=shot[0] < shot[1]) for way, shot in product(allowed, shots) if shot[1] <= most]
+
+
+def prepared(model: MetaModel, tasks: ClassInputs | Tables, calibration: Calibration | None = None) -> Pool | EndlessPool:
+    """Prepare classes or tables for `evaluate`."""
+    return EndlessPool(model, tasks, calibration) if isinstance(tasks, Tables) else pool(model, tasks, calibration)
 
 
 @torch.no_grad()
@@ -108,7 +140,7 @@ def embed_all(model: MetaModel, inputs: Tensor, view_index: int = 0) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate(model: MetaModel, pool: Pool, shape: EpisodeShape, *, steps: int, episodes: int, seed: int) -> Judged:
+def evaluate(model: MetaModel, pool: Pool | EndlessPool, shape: EpisodeShape, *, steps: int, episodes: int, seed: int) -> Judged:
     """Judge a meta-model on episodes sampled from a pool made for it.
 
     Raises:
@@ -144,13 +176,13 @@ class Answers:
 
 
 @torch.no_grad()
-def answers(model: MetaModel, pool: Pool, shape: EpisodeShape, *, steps: int, episodes: int, seed: int) -> Iterator[Answers]:
+def answers(model: MetaModel, pool: Pool | EndlessPool, shape: EpisodeShape, *, steps: int, episodes: int, seed: int) -> Iterator[Answers]:
     """Sample episodes and answer their queries, uncalibrated; raises as `evaluate` does."""
     generator = torch.Generator().manual_seed(seed)
     for done in range(0, episodes, TASK_CHUNK):
         chunk = [pool.episode(shape, generator) for _ in range(min(TASK_CHUNK, episodes - done))]
         for episode, logits in zip(chunk, _logits(model, chunk, steps), strict=True):
-            shots = episode.support.labels.bincount(minlength=episode.support.way) // pool.support.shape[1]
+            shots = episode.support.labels.bincount(minlength=episode.support.way) // model.recipe.views
             yield Answers(logits, episode.query_labels, tuple(shots.tolist()))
 
 

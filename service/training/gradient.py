@@ -18,6 +18,7 @@ from service.training.options import TrainOptions
 from service.training.pretraining import Batch, classification_gradient, draw_batch, without_classifier
 from service.training.processes import Processes
 from service.training.sources.sinusoid import Sinusoids
+from service.training.sources.tables import Tables
 from service.training.tasks import Tasks
 
 # Beside the gradients of an outcome, its loss and accuracy.
@@ -42,7 +43,7 @@ def episodes_of(options: TrainOptions, tasks: Tasks, step: int, indices: Iterabl
 
 def _draw(options: TrainOptions, tasks: Tasks, shape: EpisodeShape, generator: torch.Generator) -> Episode:
     """Draw an episode as training sees it: every picture changed on its own."""
-    if isinstance(tasks, Sinusoids):
+    if isinstance(tasks, Sinusoids | Tables):
         return tasks.episode(shape, generator)
     episode = sample_episode(tasks, shape, generator)
     images = augment(torch.cat([episode.support.inputs, episode.queries]), options.augmentation, generator, size=options.preprocessing.size)

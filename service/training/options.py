@@ -72,6 +72,23 @@ class SinusoidData(Options):
         return 1
 
 
+class TableData(Options):
+    """Invented tables: rows of numbers in classes, drawn on the spot; train, validation and test come from disjoint seeds."""
+
+    source: Literal["tables"]
+    columns: tuple[int, int] = Field((2, 64), description="the closed range that a table's columns are drawn from")
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> "TableData":
+        if not 1 <= self.columns[0] <= self.columns[1]:
+            raise ValueError(f"expected columns = [low, high] with 1 <= low <= high, got {list(self.columns)}")
+        return self
+
+    @property
+    def copies(self) -> int:
+        return 1
+
+
 class FolderData(ImageData):
     """Your own images: a folder or zip of class folders, below --data-root where it is given; classes are split by their sorted order."""
 
@@ -183,7 +200,7 @@ class TrainOptions(Options):
     preset: str = "proto-anil"
     seed: int = Field(0, ge=0)
     threads: int = Field(2, ge=1, description="torch threads; part of what makes a run repeatable")
-    data: Annotated[OmniglotData | GlyphData | FolderData | SinusoidData, Field(discriminator="source")]
+    data: Annotated[OmniglotData | GlyphData | FolderData | SinusoidData | TableData, Field(discriminator="source")]
     encoder: dict[str, Any]
     recipe: dict[str, Any] = Field(default_factory=dict, description="what differs from the preset's recipe")
     preprocessing: Preprocessing = Preprocessing()
@@ -226,8 +243,11 @@ class TrainOptions(Options):
                 f"[data] {self.data.source} is {'a regression' if regression else 'of classes'}, which takes"
                 f" {'' if regression else 'any but '}[recipe] head = 'output', got {recipe.head!r}"
             )
-        if regression and (self.pretraining.steps or self.precision != "float32"):
-            raise ValueError("[pretraining] and precision = 'bfloat16' are for pictures in classes; leave them out for a regression")
+        if not isinstance(self.data, ImageData) and (self.pretraining.steps or self.precision != "float32"):
+            raise ValueError(f"[pretraining] and precision = 'bfloat16' are for pictures in classes; leave them out for {self.data.source}")
+        if isinstance(self.data, TableData):
+            _require_room(self.data, encoder)
+            return
         pictures = (self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size)
         wanted: tuple[int, ...] = (1,) if regression else pictures
         if encoder.input_shape != wanted:
@@ -277,6 +297,14 @@ class TrainOptions(Options):
                 return stage
             step -= stage.steps
         raise ValueError("the step lies beyond the last stage")
+
+
+def _require_room(data: TableData, encoder: Encoder) -> None:
+    if len(encoder.input_shape) != 1 or encoder.input_shape[0] < data.columns[1]:
+        raise ValueError(
+            f"[data] tables gives vectors of up to {data.columns[1]} numbers, but [encoder] takes {encoder.input_shape};"
+            " use kind = 'identity', as wide or wider"
+        )
 
 
 def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:

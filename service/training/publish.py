@@ -14,10 +14,10 @@ from service.learner.meta_model import MetaModel
 from service.registry.manifest import ErrorRow, EvaluationRow, Training
 from service.registry.read import Stored
 from service.registry.write import Findings, write
-from service.training.calibrate import calibrate
-from service.training.evaluate import Pool, evaluate, pool
+from service.training.calibrate import calibrate, named
+from service.training.evaluate import EndlessPool, Pool, evaluate, pool, prepared
 from service.training.meta_train import Trained
-from service.training.options import TrainOptions
+from service.training.options import ImageData, TableData, TrainOptions
 from service.training.regression import judge_regression
 from service.training.sources.sinusoid import Sinusoids
 from service.training.tasks import Tasks, judge_on
@@ -40,7 +40,10 @@ def publish(options: TrainOptions, trained: Trained, data: Mapping[str, Tasks], 
 
 
 def _takes(options: TrainOptions, model: MetaModel) -> InputSpecification:
-    return VectorInput(model.encoder.input_shape[0]) if model.recipe.regression else ImageInput(options.preprocessing)
+    if isinstance(options.data, ImageData):
+        return ImageInput(options.preprocessing)
+    length = model.encoder.input_shape[0]
+    return VectorInput(None, longest=length) if isinstance(options.data, TableData) else VectorInput(length)
 
 
 def calibrate_again(stored: Stored, options: TrainOptions, data: Mapping[str, Tasks], store: Path) -> Path:
@@ -61,12 +64,13 @@ def calibrate_again(stored: Stored, options: TrainOptions, data: Mapping[str, Ta
 
 def find_out(model: MetaModel, data: Mapping[str, Tasks], options: TrainOptions) -> Findings:
     """Calibrate on the validation classes, then judge on the test classes; a regression has no scores to calibrate."""
-    test, validation, label = data["test"], data["validation"], f"{options.data.source} test classes"
+    test, validation = data["test"], data["validation"]
     if isinstance(test, Sinusoids):
         return Findings(errors=error_rows(model, test, options, label=f"{options.data.source} tasks"))
-    calibration = calibrate(model, validation, options) if isinstance(validation, ClassInputs) else None
-    rows = evaluation_rows(model, pool(model, test, calibration), options, label=label)
-    if options.final.rotations:
+    label = named(options, "test", test)
+    calibration = None if isinstance(validation, Sinusoids) else calibrate(model, validation, options)
+    rows = evaluation_rows(model, prepared(model, test, calibration), options, label=label)
+    if options.final.rotations and isinstance(test, ClassInputs):
         turned = pool(model, test.with_rotations(), calibration)
         rows += evaluation_rows(model, turned, options, label=f"{label}, turned ones among them")
     return Findings(rows, calibration)
@@ -90,19 +94,19 @@ def with_spread(model: MetaModel, tasks: Tasks) -> MetaModel:
     """Measure how far examples of unseen classes are from the centre of their own, each example the mean of its views."""
     if not isinstance(tasks, ClassInputs) or not measures_distance(model.recipe):
         return model
-    prepared = pool(model, tasks)
-    examples, first = prepared.support.mean(dim=1), prepared.rows.first
+    seen = pool(model, tasks)
+    examples, first = seen.support.mean(dim=1), seen.rows.first
     return replace(model, spread=spread(examples[start:end] for start, end in pairwise(first)))
 
 
-def evaluation_rows(model: MetaModel, prepared: Pool, options: TrainOptions, *, label: str) -> list[EvaluationRow]:
+def evaluation_rows(model: MetaModel, ready: Pool | EndlessPool, options: TrainOptions, *, label: str) -> list[EvaluationRow]:
     """Fill the evaluation table: every way and shot of the configuration that the classes and the head allow."""
     final, steps = options.final, model.recipe.steps_default
-    ways = [way for way in final.ways if way <= len(prepared.rows) and model.recipe.way in (None, way)]
+    ways = [way for way in final.ways if ready.allows(way) and model.recipe.way in (None, way)]
     rows = []
     for way, shot in [(way, shot) for way in ways for shot in final.shots]:
         shape = EpisodeShape(way, (shot, shot), final.queries)
-        judged = evaluate(model, prepared, shape, steps=steps, episodes=final.episodes, seed=options.seed)
+        judged = evaluate(model, ready, shape, steps=steps, episodes=final.episodes, seed=options.seed)
         rows.append(
             EvaluationRow(
                 data=label,

@@ -9,6 +9,7 @@ const NEAREST = 4;
 export class ClassReply {
   onteach = () => {};
   #labels = [];
+  #waiting;
   #order; // of the labels, which decides their colours
   #guess = element("output", { class: "guess" });
   #doubt = element("p", { class: "doubt", hidden: true });
@@ -20,9 +21,10 @@ export class ClassReply {
   #fixed = element("p", { class: "hint", hidden: true }, "This session cannot grow: its examples were not kept, or it was imported.");
   #grows = true;
 
-  /** `order()` gives the labels of the page, in the order of their colours. */
-  constructor({ order }) {
+  /** `order()` gives the labels of the page, in the order of their colours; `waiting` says what to do where nothing is asked yet. */
+  constructor({ order, waiting = "Draw here and watch the answer change." }) {
     this.#order = order;
+    this.#waiting = waiting;
     const fresh = element("form", { class: "fresh", onsubmit: (event) => this.#teachNew(event) }, this.#name, element("button", { class: "quiet" }, "Add class"));
     this.#teach = element(
       "div",
@@ -56,7 +58,7 @@ export class ClassReply {
     this.#doubt.hidden = prediction?.unfamiliar !== true;
     this.#nearest.show(prediction?.nearest ?? [], (label) => this.#hue(label));
     if (prediction === null) {
-      this.#guess.replaceChildren(element("span", { class: "waiting" }, "Draw here and watch the answer change."));
+      this.#guess.replaceChildren(element("span", { class: "waiting" }, this.#waiting));
       return;
     }
     this.#guess.replaceChildren(element("b", {}, prediction.label), ` ${percent(prediction.score)}`, ahead(prediction));

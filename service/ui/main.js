@@ -25,6 +25,8 @@ const api = new Api((call) => {
   journal.record(call);
 });
 
+const WAITING = { vector: "Type numbers and watch the answer change." };
+
 let models = [];
 let editor = null; // of the support set
 let edited = null; // the meta-model that it is for
@@ -68,7 +70,7 @@ function edit(model) {
 function editorFor(model) {
   const kind = kindOf(model);
   if (kind === "drawing" || kind === "photo") return new ClassCards({ drawable: kind === "drawing", failed });
-  return new TableEditor({ columns: model.input.length ?? null, targets: kind === "regression" });
+  return new TableEditor({ columns: model.input.length ?? null, most: model.input.longest ?? undefined, targets: kind === "regression" });
 }
 
 /** Says in the button what adapting will do. */
@@ -88,7 +90,8 @@ async function adapt() {
     demand(model, examples);
     const session = await api.adapt({ model: referenceOf(model), examples, ...options() });
     open(session, examples);
-    say(`Adapted in ${session.losses.length - 1} inner steps. Now ask about a new one.`);
+    const steps = session.losses.length - 1;
+    say(`Adapted${steps ? ` in ${steps} inner steps` : ""}. Now ask about a new one.`);
   } catch (error) {
     failed(error, examples);
   } finally {
@@ -124,7 +127,7 @@ function open(session, examples = null) {
     tell(next, known, model, question);
     say(`Revision ${next.revision}: it has learned one more example.`);
   };
-  const reply = isRegression ? new TargetReply() : new ClassReply({ order: () => editor.labels ?? [] });
+  const reply = isRegression ? new TargetReply() : new ClassReply({ order: () => editor.labels ?? [], waiting: WAITING[kindOf(model)] });
   ask = new Ask({ api, session, examples, question, reply, grown, failed: refused });
   at("question").replaceChildren(ask.element);
   at("question").hidden = false;
@@ -134,18 +137,23 @@ function open(session, examples = null) {
 }
 
 /** What is asked about; our own drawings are offered only to a session that knows them. */
-function questionFor(model, { labels }) {
+function questionFor(model, session) {
   const kind = kindOf(model);
-  if (kind === "vector" || kind === "regression") return new VectorQuestion({ columns: model.input.length ?? editor.columns });
+  if (kind === "vector" || kind === "regression") return new VectorQuestion({ columns: columnsOf(model, session) });
   const question = new PictureQuestion({ failed });
-  const ours = CHARACTERS.filter((character) => labels.includes(character));
+  const ours = CHARACTERS.filter((character) => session.labels.includes(character));
   if (ours.length) sampleQueries(ours).then((samples) => question.offer(samples), failed);
   return question;
 }
 
+/** How many numbers a session is asked with. */
+function columnsOf(model, session) {
+  return model.input.length ?? session.length ?? editor.columns;
+}
+
 /** Shows what adapting or growing gave, and the address that opens it again. */
 function tell(session, examples, model, question) {
-  const plotted = kindOf(model) === "regression" && (model.input.length ?? editor.columns) === 1;
+  const plotted = kindOf(model) === "regression" && columnsOf(model, session) === 1;
   const extra = plotted ? regressionPlot({ api, session, examples: examples ?? [], question, failed }) : null;
   at("learned").replaceChildren(learned(session, { copied: (link) => copy(link, "the link"), extra }));
   at("learned").hidden = false;

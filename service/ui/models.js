@@ -13,18 +13,24 @@ export function kindOf({ input, recipe }) {
 
 /** What a person should know before choosing it. */
 export function about(model) {
-  const row = model.evaluation.find(({ way, shot }) => way === 5 && shot === 1) ?? model.evaluation[0];
-  return [TAKES[kindOf(model)](model.input), row && kindOf(model) !== "regression" ? measured(row) : null].filter(Boolean).join(" ");
+  const kind = kindOf(model);
+  const told = kind === "vector" ? 5 : 1; // examples of each class
+  const row = model.evaluation.find(({ way, shot }) => way === 5 && shot === told) ?? model.evaluation[0];
+  return [TAKES[kind](model.input), row && kind !== "regression" ? measured(row, kind) : null].filter(Boolean).join(" ");
 }
 
 const TAKES = {
   drawing: () => "Takes drawings, of any size and colour.",
   photo: () => "Takes photos.",
-  vector: ({ length }) => (length ? `Takes rows of ${length} number${length === 1 ? "" : "s"} with a class.` : "Takes rows of numbers with a class."),
+  vector: ({ length, longest }) => {
+    if (!length) return `Takes rows of numbers with a class${longest ? `, up to ${longest} in a row` : ""}. Columns may have any unit.`;
+    return `Takes rows of ${length} number${length === 1 ? "" : "s"} with a class.`;
+  },
   regression: ({ length }) => (length > 1 ? `Learns a function of ${length} numbers from points.` : "Learns a function from points."),
 };
 
-function measured({ way, shot, accuracy }) {
+function measured({ data, way, shot, accuracy }, kind) {
   const examples = shot === 1 ? "one example" : `${shot} examples`;
-  return `Measured: ${(100 * accuracy).toFixed(1)} % right on unseen classes, ${way} at a time with ${examples} of each.`;
+  const unseen = kind === "vector" ? data : "unseen classes";
+  return `Measured: ${(100 * accuracy).toFixed(1)} % right on ${unseen}, ${way}${kind === "vector" ? " classes" : ""} at a time with ${examples} of each.`;
 }

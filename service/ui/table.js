@@ -5,24 +5,28 @@ import { vector } from "./inputs.js";
 
 const FIRST_COLUMNS = 2; // of a meta-model that takes any number of them
 
-/** An editor like `ClassCards`; `columns` is null where the person decides. */
+/** An editor like `ClassCards`; `columns` is null where the person decides, on `most` at most. */
 export class TableEditor extends EventTarget {
   #targets;
   #columns;
+  #most; // columns; null where they are fixed
+  #wider = button("Add a column", () => this.#widen(this.#columns + 1));
+  #narrower = button("Remove a column", () => this.#widen(this.#columns - 1));
   #body = element("tbody");
   #head = element("tr");
 
-  constructor({ columns, targets }) {
+  constructor({ columns, most = Infinity, targets }) {
     super();
     this.#targets = targets;
+    this.#most = columns === null ? most : null;
     this.#columns = columns ?? FIRST_COLUMNS;
     const table = element("table", {}, element("thead", {}, this.#head), this.#body);
     this.element = element("div", { class: "table-editor", onpaste: (event) => this.#paste(event), oninput: () => this.#grow() }, table);
     this.tools = [
       button("Try some numbers", () => this.fill(sample(this.#columns, targets))),
-      columns === null ? button("Add a column", () => this.#widen(this.#columns + 1)) : null,
+      ...(columns === null ? [this.#wider, this.#narrower] : []),
       button("Start over", () => this.fill([])),
-    ].filter(Boolean);
+    ];
     this.hint = targets
       ? "A row is a point: its numbers and the value there. Cells can be pasted from a spreadsheet."
       : "A row is an example: its numbers and its class. Cells can be pasted from a spreadsheet.";
@@ -44,20 +48,24 @@ export class TableEditor extends EventTarget {
 
   add({ label, target, input }) {
     const rows = this.#rows().filter((cells) => cells.some((cell) => cell !== ""));
-    this.fill([...rows, [...input.numbers, label ?? target]]);
+    const numbers = Array.from({ length: this.#columns }, (_, place) => input.numbers[place] ?? "");
+    this.fill([...rows, [...numbers, label ?? target]]);
   }
 
   /** Shows rows of cells in place of those there. */
   fill(rows) {
     const names = [...Array.from({ length: this.#columns }, (_, place) => nameOf(place, this.#columns)), this.#targets ? "y" : "class"];
     this.#head.replaceChildren(...names.map((name) => element("th", { scope: "col" }, name)));
+    this.#wider.disabled = this.#columns >= this.#most;
+    this.#narrower.disabled = this.#columns <= 1;
     this.#body.replaceChildren();
     for (const cells of [...rows, []]) this.#addRow(cells);
     this.dispatchEvent(new Event("change"));
   }
 
+  /** Puts empty columns behind the others, or takes the last ones away; the classes stay. */
   #widen(columns) {
-    const rows = this.#rows().map((cells) => [...cells.slice(0, -1), ...Array(columns - this.#columns).fill(""), cells.at(-1)]);
+    const rows = this.#rows().map((cells) => [...Array.from({ length: columns }, (_, place) => (place < this.#columns ? cells[place] : "")), cells.at(-1)]);
     this.#columns = columns;
     this.fill(rows.filter((cells) => cells.some((cell) => cell !== "")));
   }
@@ -103,14 +111,21 @@ export class TableEditor extends EventTarget {
     target.focus();
   }
 
-  /** Cells of a spreadsheet or lines of a CSV file go into the cells from the one that has the focus. */
+  /**
+   * Cells of a spreadsheet or lines of a CSV file go into the cells from the one that has the focus.
+   *
+   * Where the person decides on the columns, there are as many as the first line needs once it begins in the first of them.
+   */
   #paste(event) {
     const text = event.clipboardData.getData("text/plain").trimEnd();
     if (!/[\t\n,;]/.test(text) || !event.target.closest("td")) return;
     event.preventDefault();
     const [top, left] = [event.target.closest("tr").rowIndex - 1, event.target.closest("td").cellIndex];
     const separator = text.includes("\t") ? "\t" : text.includes(";") ? ";" : ",";
-    text.split(/\r?\n/).forEach((line, down) => {
+    const lines = text.split(/\r?\n/);
+    const needed = Math.min(lines[0].split(separator).length - 1, this.#most ?? 0);
+    if (left === 0 && needed >= 1 && needed !== this.#columns) this.#widen(needed);
+    lines.forEach((line, down) => {
       while (this.#body.rows.length <= top + down + 1) this.#addRow();
       const inputs = this.#body.rows[top + down].querySelectorAll("input");
       line.split(separator).forEach((cell, right) => {

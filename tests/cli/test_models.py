@@ -39,5 +39,5 @@ def test_the_store_comes_from_the_environment(command: Command, model_store: Pat
 def test_json_lists_the_same(command: Command, model_store: Path) -> None:
     found = {one["name"]: one for one in json.loads(command("models", "--model-store", model_store, "--json").stdout)}
     assert {name: one["status"] for name, one in found.items()} == {"tiny": "verified", "vectors": "verified", "damaged": "refused"}
-    assert found["vectors"]["input"] == {"kind": "vector", "length": 3}
+    assert found["vectors"]["input"] == {"kind": "vector", "length": 3, "longest": None}
     assert "sha256" in found["damaged"]["reason"]

@@ -11,9 +11,7 @@ import pytest
 
 from innerloop import AsyncClient, Client
 from innerloop.sklearn import FewShotClassifier, FewShotRegressor
-from service.learner.encoders.mlp import Mlp
 from tests.e2e.server import ROOT, running
-from tests.tiny import tiny_model, write_tiny
 
 MODULES = ("innerloop", "innerloop.client", "innerloop.async_client", "innerloop.sklearn")
 FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.NORMALIZE_WHITESPACE
@@ -27,11 +25,10 @@ EXAMPLES = [example for example in [*FOUND, *PAGES] if example.examples]
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with the shipped meta-model and an untrained one of vectors."""
+    """A server with shipped meta-models."""
     store = tmp_path_factory.mktemp("store")
-    shutil.copytree(ROOT / "model_store" / "omniglot", store / "omniglot")
-    shutil.copytree(ROOT / "model_store" / "sinusoid", store / "sinusoid")
-    write_tiny(store, "vectors", tiny_model(Mlp(inputs=3)))
+    for name in ("omniglot", "sinusoid", "vectors"):
+        shutil.copytree(ROOT / "model_store" / name, store / name)
     with running(tmp_path_factory.mktemp("server"), store) as server:
         yield server.url
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
@@ -13,7 +14,7 @@ from innerloop import Client, ServerUnreachableError, SessionGoneError, Unusable
 from innerloop.sklearn import FewShotClassifier, FewShotRegressor
 from service.learner.encoders.mlp import Mlp
 from service.learner.recipe import Recipe
-from tests.e2e.server import running
+from tests.e2e.server import ROOT, running
 from tests.tiny import tiny_model, write_tiny
 
 LENGTHS = (1, 2, 3, 4, 5, 8, 10, 20, 30)  # of the vectors in scikit-learn's checks
@@ -117,6 +118,33 @@ def test_its_steps_can_be_searched(url: str) -> None:
 def test_vectors_that_no_meta_model_takes_are_refused_by_length(url: str) -> None:
     with pytest.raises(UnusableInputError, match="vectors of 7 numbers, found none; name the model"):
         FewShotClassifier(url=url).fit(np.eye(7), list("abababa"))
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with the shipped `vectors` alone."""
+    store = tmp_path_factory.mktemp("shipped")
+    (store / "vectors").symlink_to(ROOT / "model_store" / "vectors")
+    with running(tmp_path_factory.mktemp("server"), store, store="memory", default_model="vectors") as server:
+        yield server.url
+
+
+@pytest.mark.parametrize("model", ["vectors", None])
+def test_irises_are_told_apart_by_the_shipped_meta_model(shipped: str, model: str | None) -> None:
+    rows, labels = load_iris(return_X_y=True)
+    seen = np.concatenate([np.arange(first, first + 10) for first in (0, 50, 100)])
+    fitted = FewShotClassifier(model, url=shipped).fit(rows[seen], labels[seen])
+    assert fitted.score(np.delete(rows, seen, axis=0), np.delete(labels, seen)) > 0.9
+    with pytest.raises(ValueError, match="X has 3 features, but FewShotClassifier is expecting 4"):
+        fitted.predict(rows[:, :3])
+
+
+def test_columns_of_any_number_fit_the_shipped_meta_model_up_to_the_longest(shipped: str) -> None:
+    for columns in (1, 30, 256):
+        rows = np.arange(6.0)[:, None] + np.arange(columns)
+        assert FewShotClassifier(url=shipped).fit(rows, list("aaabbb")).predict(rows).tolist() == list("aaabbb")
+    with pytest.raises(UnusableInputError, match="vectors of 257 numbers, found none; name the model"):
+        FewShotClassifier(url=shipped).fit(np.eye(257)[:4], list("aabb"))
 
 
 def test_no_server_is_named() -> None:

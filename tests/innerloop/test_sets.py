@@ -129,3 +129,19 @@ def test_a_folder_of_folders_is_no_list_of_queries(tmp_path: Path) -> None:
         query_fields(tmp_path)
     with pytest.raises(UnusableInputError, match=r"expected only images in .*got nothing"):
         query_fields(tmp_path / "a")
+
+
+def test_a_csv_file_is_a_support_set_and_without_its_labels_queries(tmp_path: Path) -> None:
+    path = tmp_path / "flowers.csv"
+    path.write_text("length,label,width\n5.1,setosa,3.5\n7.0,virginica,3.2\n", encoding="utf-8")
+    assert [item.fields() for item in examples(path)] == [
+        {"vector": [5.1, 3.5], "label": "setosa"},
+        {"vector": [7.0, 3.2], "label": "virginica"},
+    ]
+    assert [item.fields() for item in queries(str(path))] == [{"vector": [5.1, 3.5]}, {"vector": [7.0, 3.2]}]
+
+
+def test_a_csv_file_with_targets_is_a_regression(tmp_path: Path) -> None:
+    path = tmp_path / "wave.csv"
+    path.write_text("x,target\n0.5,1\n", encoding="utf-8")
+    assert [item.fields() for item in examples(path)] == [{"vector": [0.5], "target": (1.0,)}]

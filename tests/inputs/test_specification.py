@@ -44,6 +44,44 @@ def test_a_vector_of_another_length_is_refused() -> None:
         VectorInput(3).decode(RawInput("a", [1.0, 2.0]))
 
 
+ANY_UP_TO_6 = VectorInput(None, longest=6)
+
+
+@pytest.mark.parametrize("numbers", [[], [0.0] * 7])
+def test_a_vector_longer_than_any_task_may_have_is_refused_and_an_empty_one_too(numbers: list[float]) -> None:
+    with pytest.raises(UnusableVectorError, match=f"^a: expected 1 to 6 numbers, got {len(numbers)}$"):
+        ANY_UP_TO_6.decode(RawInput("a", numbers))
+
+
+def test_a_task_decides_on_the_length_of_its_vectors() -> None:
+    assert ANY_UP_TO_6.decode(RawInput("a", [1.0, 2.0])).tolist() == [1, 2]
+    task = ANY_UP_TO_6.of_length(2)
+    assert task.decode(RawInput("a", [3.0, 4.0])).tolist() == [3, 4]
+    with pytest.raises(UnusableVectorError, match=r"^a: expected 2 numbers, got 3$"):
+        task.decode(RawInput("a", [1.0, 2.0, 3.0]))
+    assert ANY_UP_TO_6.of_length(None) == ANY_UP_TO_6
+
+
+def test_short_vectors_reach_the_encoder_with_zeros_behind_them() -> None:
+    assert ANY_UP_TO_6.padded(torch.ones(2, 4)).tolist() == [[1, 1, 1, 1, 0, 0]] * 2
+    assert VectorInput(4).padded(torch.ones(2, 4)).tolist() == [[1, 1, 1, 1]] * 2
+
+
+def test_a_meta_model_covers_what_its_tasks_may_decide_on() -> None:
+    assert ANY_UP_TO_6.covers(VectorInput(6))
+    assert VectorInput(3).covers(VectorInput(3))
+    for other in (VectorInput(7), ANY_UP_TO_6, DRAWINGS):
+        assert not ANY_UP_TO_6.covers(other)
+    assert not VectorInput(3).covers(VectorInput(2))
+    assert not DRAWINGS.covers(VectorInput(2))
+
+
+@pytest.mark.parametrize(("length", "longest"), [(None, None), (2, 3), (0, None), (None, 0)])
+def test_a_length_that_says_nothing_is_refused(length: int | None, longest: int | None) -> None:
+    with pytest.raises(ValueError, match="expected either a length or a longest one"):
+        VectorInput(length, longest)
+
+
 @pytest.mark.parametrize("takes", [DRAWINGS, ImageInput(Preprocessing("photo", size=17, channels=3)), VectorInput(5)])
 def test_the_stated_shape_is_that_of_a_decoded_input(takes: InputSpecification) -> None:
     content: bytes | list[float] = [0.0] * 5 if isinstance(takes, VectorInput) else png(drawing("ring"))

@@ -14,7 +14,7 @@ LARGEST = torch.finfo(torch.float32).max
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 def test_numbers_arrive_as_they_are(numbers: list[float]) -> None:
-    vector = decode_vector(numbers, len(numbers), name="v")
+    vector = decode_vector(numbers, range(1, 21), name="v")
     assert vector.dtype == torch.float32
     assert vector.tolist() == numbers
 
@@ -22,7 +22,7 @@ def test_numbers_arrive_as_they_are(numbers: list[float]) -> None:
 @pytest.mark.parametrize("numbers", [[], [1.0], [1.0, 2.0, 3.0]])
 def test_another_length_is_refused(numbers: Sequence[float]) -> None:
     with pytest.raises(UnusableVectorError, match=f"^queries/3: expected 2 numbers, got {len(numbers)}$") as caught:
-        decode_vector(numbers, 2, name="queries/3")
+        decode_vector(numbers, range(2, 3), name="queries/3")
     assert caught.value.field == "queries/3"
 
 
@@ -32,13 +32,13 @@ def test_a_number_that_float32_cannot_hold_is_named(number: float, place: int) -
     numbers = [0.5, LARGEST, -LARGEST]
     numbers[place] = number
     with pytest.raises(UnusableVectorError, match=f"at place {place}$"):
-        decode_vector(numbers, 3, name="v")
+        decode_vector(numbers, range(3, 4), name="v")
 
 
 @given(st.lists(st.floats(), min_size=3, max_size=3))
 def test_any_three_numbers_give_a_finite_vector_or_a_typed_error(numbers: list[float]) -> None:
     try:
-        vector = decode_vector(numbers, 3, name="v")
+        vector = decode_vector(numbers, range(3, 4), name="v")
     except UnusableVectorError:
         assert any(not math.isfinite(number) or abs(number) > LARGEST for number in numbers)
     else:

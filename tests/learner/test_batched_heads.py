@@ -6,6 +6,7 @@ from torch import Tensor
 
 from service.learner.batched_heads import adapt_heads
 from service.learner.encoders.conv4 import Conv4
+from service.learner.encoders.identity import Identity
 from service.learner.encoders.mlp import Mlp
 from service.learner.episodes import Support
 from service.learner.meta_model import Adapted, MetaModel, adapt
@@ -80,6 +81,15 @@ def test_ridge_heads_are_solved_as_one_at_a_time(generator: torch.Generator) -> 
     supports = [random_support((12,), shots, generator) for shots in ([1, 2, 3], [9, 1], [1] * 20)]
     # The losses are those of logits near to one-hot, times ten: small differences of large numbers.
     assert_equal_to_one_at_a_time(model, supports, [0, 0, 0], losses=1e-3)
+
+
+def test_discriminant_heads_are_solved_as_one_at_a_time(generator: torch.Generator) -> None:
+    model = tiny_model(Identity(width=12), Recipe(head="discriminant"))
+    supports = [random_support((12,), shots, generator) for shots in ([1, 2, 3], [9, 1], [1] * 20)]
+    supports = [
+        replace(each, inputs=each.inputs * (torch.arange(12) < columns)) for each, columns in zip(supports, (4, 12, 1), strict=True)
+    ]
+    assert_equal_to_one_at_a_time(model, supports, [0, 0, 0])
 
 
 def test_heads_of_a_convolutional_encoder_are_adapted_as_one_at_a_time(generator: torch.Generator) -> None:

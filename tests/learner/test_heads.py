@@ -88,7 +88,75 @@ def test_a_ridge_head_weighs_every_class_alike(generator: torch.Generator) -> No
     torch.testing.assert_close(again, once, rtol=1e-3, atol=1e-4)
 
 
-HEADS = [Recipe(), Recipe(head="zero"), Recipe(head="shared"), Recipe(head="per_class", way=3), Recipe(head="ridge")]
+def discriminant(embeddings: Tensor, targets: Tensor, weights: Tensor, *, penalty: float = 1.0, evidence: float = 1.0) -> dict[str, Tensor]:
+    penalty_, evidence_ = (torch.tensor(value, dtype=embeddings.dtype) for value in (penalty, evidence))
+    return heads.discriminant_head(embeddings, targets, weights, penalty=penalty_, evidence=evidence_)
+
+
+def standardised_by_hand(embeddings: Tensor, weights: Tensor) -> Tensor:
+    mean = weights @ embeddings
+    return (embeddings - mean) / (weights @ (embeddings - mean).square()).sqrt()
+
+
+@pytest.mark.parametrize("shots", [(3, 5, 2), (1, 9, 4)])
+def test_a_discriminant_head_is_friedmans_on_standardised_numbers(shots: tuple[int, ...], generator: torch.Generator) -> None:
+    embeddings, targets, weights = (value.double() for value in random_support(generator, shots=shots))
+    embeddings, queries = 3 * embeddings + 7, 3 * torch.randn(8, 4, generator=generator, dtype=torch.float64) + 7
+    seen = standardised_by_hand(torch.cat([embeddings, queries]), torch.cat([weights, torch.zeros(8, dtype=torch.float64)]))
+    seen, asked = seen[: len(embeddings)], seen[len(embeddings) :]
+    centres = torch.stack([seen[targets[:, k] == 1].mean(dim=0) for k in range(3)])
+    apart = seen - centres[targets.argmax(dim=1)]
+    pooled = (apart.T @ apart + 0.5 * 4 * torch.eye(4)) / (len(seen) - 3 + 2.5)
+    farther = torch.stack([(asked - centre) @ torch.linalg.inv(pooled) * (asked - centre) for centre in centres], dim=1).sum(dim=2)
+    head = discriminant(embeddings, targets, weights, penalty=0.5, evidence=2.5)
+    found = heads.logits(head, queries, torch.ones(()))
+    torch.testing.assert_close(found.softmax(dim=1), (-farther / 2).softmax(dim=1))
+
+
+def test_units_and_zero_points_of_columns_do_not_matter_to_a_discriminant_head(generator: torch.Generator) -> None:
+    embeddings, targets, weights = random_support(generator, shots=(3, 4))
+    queries = torch.randn(6, 4, generator=generator)
+    units, zeros = torch.tensor([1e-20, 1.0, 1e3, 1e35]), torch.tensor([3e-20, 50.0, 0.0, -1e35])
+    as_it_is = heads.logits(discriminant(embeddings, targets, weights), queries, torch.ones(()))
+    head = discriminant(embeddings * units + zeros, targets, weights)
+    torch.testing.assert_close(heads.logits(head, queries * units + zeros, torch.ones(())), as_it_is, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shots", [(1, 1, 1), (1, 4, 2)])
+@pytest.mark.parametrize("constant", [0.0, 0.1, -1e6, 3e38])
+def test_a_constant_column_has_no_part_in_a_discriminant_head(shots: tuple[int, ...], constant: float, generator: torch.Generator) -> None:
+    embeddings, targets, weights = random_support(generator, shots=shots)
+    wider = F.pad(embeddings, (0, 2), value=constant)
+    head = discriminant(wider, targets, weights)
+    assert torch.equal(head["head.weight"][:, 4:], torch.zeros(3, 2))
+    narrow = discriminant(embeddings, targets, weights)
+    torch.testing.assert_close(heads.rows(head)[:, [0, 1, 2, 3, 6]], heads.rows(narrow))
+
+
+def test_with_one_shot_a_discriminant_head_finds_the_nearest_standardised_example(generator: torch.Generator) -> None:
+    embeddings, targets, weights = random_support(generator, shots=(1, 1, 1))
+    queries = torch.randn(20, 4, generator=generator)
+    seen, centre, inverse = heads.standardised(embeddings, weights)
+    found = heads.logits(discriminant(embeddings, targets, weights, penalty=0.5, evidence=1.5), queries, torch.ones(()))
+    torch.testing.assert_close(
+        found.softmax(dim=1), (-torch.cdist((queries - centre) * inverse, seen).square() * 1.5 / (0.5 * 4) / 2).softmax(dim=1)
+    )
+
+
+def test_examples_that_are_all_the_same_tell_a_discriminant_head_nothing() -> None:
+    same, targets = torch.full((4, 3), 2.5), F.one_hot(labels_of((2, 2))).float()
+    head = discriminant(same, targets, torch.full((4,), 0.25))
+    assert torch.equal(heads.rows(head), torch.zeros(2, 4))
+
+
+HEADS = [
+    Recipe(),
+    Recipe(head="zero"),
+    Recipe(head="shared"),
+    Recipe(head="per_class", way=3),
+    Recipe(head="ridge"),
+    Recipe(head="discriminant"),
+]
 
 
 @pytest.mark.parametrize("recipe", HEADS, ids=lambda recipe: recipe.head)

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from service.learner.episodes import Support
 from service.learner.leave_one_out import leave_one_out_accuracies
+from service.learner.losses import balanced_weights
 from service.learner.task_batch import TaskBatch
 from tests.learner.tasks import labels_of
 
@@ -63,3 +64,21 @@ def test_a_task_has_the_same_figure_whoever_shares_its_batch() -> None:
     together = leave_one_out_accuracies(TaskBatch.of(tasks))
     assert together == [leave_one_out_accuracy(task.inputs, task.labels, task.way) for task in tasks]
     assert [figure is None for figure in together] == [True, False, False, True, False]
+
+
+def test_standardised_tasks_are_judged_as_each_standardised_by_hand(generator: torch.Generator) -> None:
+    """One column tells the classes apart, another, a thousand times as large, does not."""
+    told = []
+    supports = []
+    for shots in ([3, 3], [3, 2], [1, 4, 4]):
+        labels = labels_of(shots)
+        inputs = torch.stack(
+            [labels + 0.2 * torch.randn(len(labels), generator=generator), 1e3 * torch.randn(len(labels), generator=generator)], 1
+        )
+        weights = balanced_weights(labels, len(shots))
+        mean = weights @ inputs
+        by_hand = (inputs - mean) / (weights @ (inputs - mean).square()).sqrt()
+        told.append(leave_one_out_accuracy(by_hand, labels, len(shots)))
+        supports.append(Support(inputs, labels, len(shots)))
+    batch = TaskBatch.of(supports)
+    assert leave_one_out_accuracies(batch.standardised()) == told != leave_one_out_accuracies(batch)

@@ -22,7 +22,7 @@ from service.learner.outer_rules import (
     StepWeights,
 )
 from service.learner.parameters import Params, trainable
-from service.learner.recipe import Recipe
+from service.learner.recipe import HeadKind, Recipe
 from service.learner.statistics import episode_statistics
 from tests.learner.tasks import distance, double, double_episode, random_episode
 
@@ -249,9 +249,10 @@ def test_an_episode_with_turns_says_what_the_episodes_of_its_rounds_say_on_avera
         torch.testing.assert_close(gradient, expected, rtol=1e-7, atol=1e-10)
 
 
-def test_a_ridge_heads_meta_gradient_is_the_derivative_of_the_query_loss() -> None:
+@pytest.mark.parametrize("head", ["ridge", "discriminant"])
+def test_a_solved_heads_meta_gradient_is_the_derivative_of_the_query_loss(head: HeadKind) -> None:
     """No steps, so there is one order only; the slope passes the solution of the normal equations."""
-    case, generator = Case(VECTORS, Recipe(head="ridge"), steps=0), torch.Generator().manual_seed(6)
+    case, generator = Case(VECTORS, Recipe(head=head), steps=0), torch.Generator().manual_seed(6)
     params = case.params()
     for name, gradient in case.outcome(params, 1).gradients.items():
         direction = torch.randn(gradient.shape, generator=generator, dtype=torch.float64)

@@ -20,6 +20,7 @@ from service.learner.recipe import SCOPES, Recipe
         ({"head": "shared", "scope": "body", "steps_default": 3, "steps_max": 3}, "no gradient"),
         ({"head": "output"}, "`way`"),
         ({"head": "ridge", "steps_default": 1, "steps_max": 1}, "no inner steps"),
+        ({"head": "discriminant", "steps_max": 1}, "a discriminant head is solved for"),
         ({"head": "ridge", "scope": "all"}, "expected scope `head`"),
         ({"rates": "per_layer_and_step", "steps_default": 3, "steps_max": 3}, "learn_rates"),
         ({"optimiser": "adam", "learn_rates": True}, "adam"),

@@ -153,7 +153,7 @@ WRONG_MANIFESTS = {
     "a calibration without cells": (put("calibration", value={"data": "", "queries": 1, "cells": []}), "at least one cell"),
     "a temperature of nothing": (
         put("calibration", value={"data": "", "queries": 1, "cells": [{"way": 5, "shot": 1, "steps": 0, "temperature": 0}]}),
-        r"a temperature of 0\.2 to 20\.0, got 0",
+        r"a temperature of 0\.1 to 20\.0, got 0",
     ),
     "a cell of one way": (
         put("calibration", value={"data": "", "queries": 1, "cells": [{"way": 1, "shot": 1, "steps": 0, "temperature": 1}]}),

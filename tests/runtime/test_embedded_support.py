@@ -9,6 +9,7 @@ from torch import Tensor
 
 from service.errors import InvalidRequestError, QueueFullError, ServiceError, SupportNotKeptError
 from service.inputs.specification import RawInput
+from service.learner.encoders.identity import Identity
 from service.learner.encoders.mlp import Mlp
 from service.learner.meta_model import MetaModel
 from service.learner.recipe import Recipe
@@ -59,6 +60,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tiny(folder)
     write_tiny(folder, "moving", tiny_model(GROUPS, MOVING))
     write_tiny(folder, "numbers", tiny_model(Mlp(1), NUMBERS))
+    write_tiny(folder, "tables", tiny_model(Identity(width=9), Recipe(head="discriminant")))
     return folder
 
 
@@ -214,6 +216,23 @@ def test_queries_that_cannot_be_asked_are_refused_before_examples_are_embedded(r
     session = asyncio.run(create(runtime))
     assert isinstance(refused(near(runtime, session, [])), InvalidRequestError)
     assert engine.embedded == []
+
+
+@pytest.mark.parametrize("unit", [1.0, 1000.0])
+def test_rows_of_a_table_are_near_in_columns_of_one_unit(runtime: Runtime, unit: float) -> None:
+    """The second column says nothing, whatever it is measured in; the third does not vary."""
+    rows = [
+        ("low", (0.0, 3.0 * unit, 7.0)),
+        ("low", (0.1, 1.0 * unit, 7.0)),
+        ("high", (9.0, 2.0 * unit, 7.0)),
+        ("high", (9.1, 1.6 * unit, 7.0)),
+    ]
+    support = [Labelled(label, RawInput("", row)) for label, row in rows]
+    session = asyncio.run(create(runtime, support, model="tables"))
+    ((first, second),) = asyncio.run(near(runtime, session, [RawInput("", (8.9, 1.5 * unit, 7.0))], count=2))
+    assert [(each.id, each.answer) for each in (first, second)] == [(4, "high"), (3, "high")]
+    spread = torch.tensor([row for _, row in rows]).std(dim=0, correction=0)
+    assert first.distance == pytest.approx(float(torch.tensor([0.2 / spread[0], 0.1 * unit / spread[1]]).norm()), rel=1e-3)
 
 
 def test_a_regression_tells_the_targets_of_the_nearest_examples(runtime: Runtime) -> None:

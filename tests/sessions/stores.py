@@ -137,6 +137,7 @@ def revision(clock: FakeClock, *, number: int = 1, seed: int = 0) -> Revision:
         leave_one_out_accuracy=None if seed % 2 else 0.75,
         created_at=clock(),
         reach=None if seed % 3 else 612.5 + number,
+        length=None if seed % 2 else 4,
     )
 
 

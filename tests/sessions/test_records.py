@@ -21,6 +21,12 @@ def test_a_revision_from_before_the_reach_was_measured_has_none() -> None:
     assert load_revision(json.dumps(fields).encode()).reach is None
 
 
+def test_a_revision_from_before_the_length_of_vectors_was_kept_has_none() -> None:
+    fields = json.loads(dump_revision(revision(FakeClock())))
+    assert fields.pop("length") == 4
+    assert load_revision(json.dumps(fields).encode()).length is None
+
+
 def test_a_record_that_lacks_what_every_revision_has_is_damaged() -> None:
     fields = json.loads(dump_revision(revision(FakeClock())))
     del fields["labels"]

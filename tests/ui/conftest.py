@@ -29,10 +29,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with the shipped default and a meta-model of two numbers."""
+    """A server with the shipped default and the shipped `vectors`, and an untrained meta-model of two numbers, `pairs`."""
     store = tmp_path_factory.mktemp("store")
-    (store / "omniglot").symlink_to(ROOT / "model_store" / "omniglot")
-    write_tiny(store, "vectors", tiny_model(Mlp(inputs=2)))
+    for name in ("omniglot", "vectors"):
+        (store / name).symlink_to(ROOT / "model_store" / name)
+    write_tiny(store, "pairs", tiny_model(Mlp(inputs=2)))
     with running(tmp_path_factory.mktemp("server"), store, store="memory") as server:
         yield server.url
 

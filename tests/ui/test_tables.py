@@ -1,4 +1,4 @@
-"""Tables of numbers: with a real meta-model of two numbers, and a regression whose server is pretended."""
+"""Tables of numbers: with a real meta-model of two numbers, with the shipped one of any, and a regression whose server is pretended."""
 
 import ast
 import json
@@ -21,7 +21,7 @@ def cell(page: Page, name: str) -> Locator:
 
 def test_rows_of_numbers_are_told_apart(hands: Hands, client: Client) -> None:
     page = hands.page
-    page.locator("#model").select_option("vectors@1")
+    page.locator("#model").select_option("pairs@1")
     for row, cells in enumerate((("9", "0", "right"), ("0", "9", "up")), start=1):
         for column, value in zip(("x1", "x2", "class"), cells, strict=True):
             cell(page, f"{column} of row {row}").fill(value)
@@ -36,13 +36,9 @@ def test_rows_of_numbers_are_told_apart(hands: Hands, client: Client) -> None:
 
 def test_cells_are_pasted_from_a_spreadsheet(hands: Hands, client: Client) -> None:
     page = hands.page
-    page.locator("#model").select_option("vectors@1")
+    page.locator("#model").select_option("pairs@1")
     cell(page, "x1 of row 1").focus()
-    page.evaluate("""() => {
-      const transfer = new DataTransfer();
-      transfer.setData("text/plain", "1\\t2\\ta\\n-1\\t-2\\tb\\n1.5\\t2e0\\ta\\n");
-      document.activeElement.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true }));
-    }""")
+    paste(page, "1\t2\ta\n-1\t-2\tb\n1.5\t2e0\ta\n")
     expect(cell(page, "class of row 3")).to_have_value("a")
     expect(cell(page, "x1 of row 4")).to_have_value("")
     assert client.session(hands.adapt()).info.shots == {"a": 2, "b": 1}
@@ -50,11 +46,89 @@ def test_cells_are_pasted_from_a_spreadsheet(hands: Hands, client: Client) -> No
 
 def test_a_cell_that_is_no_number_is_named(hands: Hands) -> None:
     page = hands.page
-    page.locator("#model").select_option("vectors@1")
+    page.locator("#model").select_option("pairs@1")
     page.get_by_role("button", name="Try some numbers").click()
     cell(page, "x2 of row 3").fill("1,5")
     page.locator("#adapt").click()
     expect(hands.alert).to_contain_text("Row 3, x2: expected a number, got “1,5”")
+
+
+IRIS = """5.1\t3.5\t1.4\t0.2\tsetosa
+4.9\t3.0\t1.4\t0.2\tsetosa
+7.0\t3.2\t4.7\t1.4\tversicolor
+6.4\t3.2\t4.5\t1.5\tversicolor
+6.3\t3.3\t6.0\t2.5\tvirginica
+5.8\t2.7\t5.1\t1.9\tvirginica
+"""
+
+
+def paste(page: Page, text: str) -> None:
+    """Into the cell that has the focus."""
+    page.evaluate(
+        """(text) => {
+          const transfer = new DataTransfer();
+          transfer.setData("text/plain", text);
+          document.activeElement.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true }));
+        }""",
+        text,
+    )
+
+
+def test_a_table_of_any_width_is_chosen_filled_adapted_to_and_asked(hands: Hands, client: Client) -> None:
+    page = hands.page
+    page.locator("#model").select_option("vectors@1")
+    expect(page.locator("#model-about")).to_contain_text("up to 256 in a row")
+    page.get_by_role("button", name="Add a column").click()
+    rows = (("1", "200", "0.1", "low"), ("2", "210", "0.3", "low"), ("8", "900", "0.2", "high"), ("9", "880", "0.1", "high"))
+    for row, cells in enumerate(rows, start=1):
+        for column, value in zip(("x1", "x2", "x3", "class"), cells, strict=True):
+            cell(page, f"{column} of row {row}").fill(value)
+    info = client.session(hands.adapt()).info
+    assert (info.length, info.shots) == (3, {"high": 2, "low": 2})
+    for name, value in (("x1", "1.5"), ("x2", "250"), ("x3", "0.2")):
+        cell(page, name).fill(value)
+    expect(hands.guess).to_have_text("low")
+    page.locator(".chips").get_by_role("button", name="low").click()
+    expect(hands.learned).to_contain_text("revision 2")
+    expect(cell(page, "x2 of row 5")).to_have_value("250")
+
+
+def test_columns_are_added_and_removed_and_what_is_in_the_others_stays(hands: Hands) -> None:
+    page = hands.page
+    page.locator("#model").select_option("vectors@1")
+    for column, value in zip(("x1", "x2", "class"), ("1", "2", "a"), strict=True):
+        cell(page, f"{column} of row 1").fill(value)
+    page.get_by_role("button", name="Add a column").click()
+    cell(page, "x3 of row 1").fill("3")
+    expect(cell(page, "class of row 1")).to_have_value("a")
+    remove = page.get_by_role("button", name="Remove a column")
+    remove.click()
+    expect(cell(page, "x3 of row 1")).to_have_count(0)
+    expect(cell(page, "x2 of row 1")).to_have_value("2")
+    remove.click()
+    expect(cell(page, "x of row 1")).to_have_value("1")
+    expect(cell(page, "class of row 1")).to_have_value("a")
+    expect(remove).to_be_disabled()
+
+
+def test_a_pasted_table_brings_its_columns_along(hands: Hands, client: Client) -> None:
+    page = hands.page
+    page.locator("#model").select_option("vectors@1")
+    cell(page, "x1 of row 1").focus()
+    paste(page, IRIS)
+    expect(cell(page, "x4 of row 5")).to_have_value("2.5")
+    expect(cell(page, "class of row 6")).to_have_value("virginica")
+    info = client.session(hands.adapt()).info
+    assert (info.length, info.shots) == (4, {"setosa": 2, "versicolor": 2, "virginica": 2})
+
+
+def test_a_session_opened_by_its_link_is_asked_with_as_many_numbers_as_it_has(hands: Hands, client: Client) -> None:
+    page = hands.page
+    session = client.adapt("vectors", {"a": [[1.0, 2, 3, 4, 5], [1.5, 2, 3, 4, 5]], "b": [[5.0, 4, 3, 2, 1], [5.5, 4, 3, 2, 1]]})
+    page.evaluate("id => location.hash = `#/session/${id}`", session.id)
+    for place, value in enumerate("54321", start=1):
+        cell(page, f"x{place}").fill(value)
+    expect(hands.guess).to_have_text("b")
 
 
 @pytest.fixture

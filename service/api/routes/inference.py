@@ -94,12 +94,12 @@ async def _metadata(runtime: Runtime, tenant: str, name: str, version: int | Non
     if not name.startswith(SESSION):
         served = runtime.catalog.find(_reference(name, version))
         own = [each.manifest.version for each in runtime.catalog.served if each.manifest.name == served.manifest.name]
-        return described(name, own, served, ("support_{}", "support_labels", "{}"), way=-1)
+        return described(name, own, served, ("support_{}", "support_labels", "{}"), way=-1, length=None)
     session = await _session(runtime, tenant, name, version)
     newest = session.revision.number
     kept = range(max(1, newest - REVISIONS_KEPT + 1), newest + 1) if version is None else [version]
-    labels = session.revision.labels
-    return {**described(name, kept, runtime.sessions.served(session), ("{}",), way=len(labels)), "labels": labels}
+    labels, length = session.revision.labels, session.revision.length
+    return {**described(name, kept, runtime.sessions.served(session), ("{}",), way=len(labels), length=length), "labels": labels}
 
 
 async def _session(runtime: Runtime, tenant: str, name: str, revision: int | None) -> Session:

@@ -6,16 +6,18 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Encoder
+from service.learner.encoders.identity import Identity
 from service.learner.encoders.mlp import Mlp
 from service.learner.encoders.residual import Residual
 from service.learner.encoders.resnet12 import ResNet12
 from service.learner.encoders.torchvision_network import TorchvisionNetwork
 
-Architecture = type[Conv4] | type[Mlp] | type[Residual] | type[ResNet12] | type[TorchvisionNetwork]
+Architecture = type[Conv4] | type[Identity] | type[Mlp] | type[Residual] | type[ResNet12] | type[TorchvisionNetwork]
 
 # After a colon, a kind names one network of its family: `torchvision:resnet18`.
 ARCHITECTURES: Mapping[str, Architecture] = {
     "conv4": Conv4,
+    "identity": Identity,
     "mlp": Mlp,
     "residual": Residual,
     "resnet12": ResNet12,

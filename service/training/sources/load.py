@@ -7,28 +7,32 @@ from pathlib import Path
 from service.errors import BadConfigError, BadDataError
 from service.inputs.preprocessing import Preprocessing
 from service.learner.episodes import ClassInputs
-from service.training.options import FolderData, GlyphData, OmniglotData, SinusoidData, TrainOptions
+from service.training.options import FolderData, GlyphData, OmniglotData, SinusoidData, TableData, TrainOptions
 from service.training.sources.class_folders import class_folders
 from service.training.sources.glyphs import glyphs
 from service.training.sources.omniglot import omniglot
 from service.training.sources.sinusoid import Sinusoids
 from service.training.sources.split_file import read_split, spread
+from service.training.sources.tables import Tables
 from service.training.tasks import Tasks
 
-GLYPH_SEEDS = {"train": 0, "validation": 1, "test": 2}
+SEEDS = {"train": 0, "validation": 1, "test": 2}
 GLYPH_HELD_OUT_CLASSES = 150
 
 
 def load_tasks(options: TrainOptions, *, data_root: Path | None, download: bool = False) -> Mapping[str, Tasks]:
     """Load what a configuration trains, validates and is judged on; the errors are those of `load_data`."""
     if isinstance(options.data, SinusoidData):
-        return dict.fromkeys(("train", "validation", "test"), Sinusoids())
+        return dict.fromkeys(SEEDS, Sinusoids())
+    if isinstance(options.data, TableData):
+        (width,) = options.build_encoder().input_shape
+        return {part: Tables(width, options.data.columns, seed) for part, seed in SEEDS.items()}
     return load_classes(options, data_root=data_root, download=download)
 
 
 def load_classes(options: TrainOptions, *, data_root: Path | None, download: bool = False) -> Mapping[str, ClassInputs]:
-    """Load the classes of a configuration; the errors are those of `load_data`, and BadConfigError for a regression, which has none."""
-    if isinstance(options.data, SinusoidData):
+    """Load the classes of a configuration; the errors are those of `load_data`, and BadConfigError for tasks that have none."""
+    if isinstance(options.data, SinusoidData | TableData):
         raise BadConfigError(f"expected data of classes, got a configuration of {options.data.source} tasks")
     return load_data(options.data, options.preprocessing, data_root=data_root, download=download)
 
@@ -62,7 +66,7 @@ def _parts(
         return omniglot(data_root, preprocessing, split=data.split, download=download)
     if isinstance(data, GlyphData):
         sizes = {"train": data.classes, "validation": GLYPH_HELD_OUT_CLASSES, "test": GLYPH_HELD_OUT_CLASSES}
-        return {part: glyphs(sizes[part], data.drawings, preprocessing, seed=seed) for part, seed in GLYPH_SEEDS.items()}
+        return {part: glyphs(sizes[part], data.drawings, preprocessing, seed=seed) for part, seed in SEEDS.items()}
     return _folder_parts(data, preprocessing, data_root or Path())
 
 

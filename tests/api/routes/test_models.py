@@ -24,4 +24,4 @@ def test_a_model_tells_what_it_takes_and_how_it_adapts(client: TestClient, refer
 
 
 def test_a_model_of_vectors_tells_how_long_they_are(client: TestClient) -> None:
-    assert client.get("/v1/models/vectors").json()["input"] == {"kind": "vector", "length": 3}
+    assert client.get("/v1/models/vectors").json()["input"] == {"kind": "vector", "length": 3, "longest": None}

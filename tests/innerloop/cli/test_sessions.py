@@ -279,3 +279,39 @@ def test_what_is_refused_while_classifying_is_named_by_its_file(
 ) -> None:
     server.refusal = problem("broken_image", detail="damaged", field=field)
     assert command("classify", letters, letters / "alpha", "--url", url).stderr == f"Error: {letters}/{named}: damaged\n"
+
+
+@pytest.fixture
+def flowers(tmp_path: Path) -> Path:
+    file = tmp_path / "flowers.csv"
+    file.write_text("length,width,label\n5.1,3.5,setosa\n7.0,3.2,virginica\n", encoding="utf-8")
+    return file
+
+
+def test_a_csv_file_is_adapted_to_row_by_row(command: Command, server: FakeServer, url: str, flowers: Path) -> None:
+    result = command("adapt", flowers, "--model", "vectors", "--url", url)
+    assert result.exit_code == 0, result.output
+    support = [{"vector": [5.1, 3.5], "label": "setosa"}, {"vector": [7.0, 3.2], "label": "virginica"}]
+    assert server.body == {"model": "vectors", "support": support}
+
+
+def test_rows_of_a_csv_file_are_predicted_and_named_by_their_lines(command: Command, server: FakeServer, url: str, flowers: Path) -> None:
+    command("adapt", flowers, "--url", url)
+    result = command("predict", "ses_0", flowers, "--url", url, "--json")
+    assert result.exit_code == 0, result.output
+    assert [query["vector"] for query in server.body["queries"]] == [[5.1, 3.5], [7.0, 3.2]]
+    assert [one["file"] for one in json.loads(result.stdout)["predictions"]] == [f"{flowers}, line 2", f"{flowers}, line 3"]
+
+
+def test_a_row_that_the_server_refuses_is_named_by_its_line(command: Command, server: FakeServer, url: str, flowers: Path) -> None:
+    server.refusal = problem("unusable_vector", detail="support[1]: expected 4 numbers, got 2", field="support[1]")
+    result = command("adapt", flowers, "--url", url)
+    assert result.exit_code == 1
+    assert f"{flowers}, line 3: " in result.stderr
+
+
+def test_a_cell_that_is_no_number_is_named_before_anything_is_sent(command: Command, server: FakeServer, url: str, flowers: Path) -> None:
+    flowers.write_text("length,width,label\n5.1,wide,setosa\n", encoding="utf-8")
+    result = command("adapt", flowers, "--url", url)
+    assert (result.exit_code, server.requests) == (1, [])
+    assert f"{flowers}, line 2, column 'width': expected a number, got 'wide'" in result.stderr

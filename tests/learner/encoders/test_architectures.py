@@ -5,6 +5,7 @@ import pytest
 from service.learner.encoders.architectures import build, describe
 from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Encoder
+from service.learner.encoders.identity import Identity
 from service.learner.encoders.mlp import Mlp
 from service.learner.encoders.residual import Residual
 from service.learner.encoders.resnet12 import ResNet12
@@ -13,6 +14,7 @@ from service.learner.encoders.torchvision_network import TorchvisionNetwork
 ENCODERS = [
     Conv4(width=32, norm="group", projection=64, channels=3),
     Conv4(),
+    Identity(width=7),
     Mlp(inputs=5, layers=3, activation="softplus"),
     Residual(widths=(8, 16), size=32, projection=12),
     Residual(widths=(8, 16), unit=True),
@@ -30,7 +32,7 @@ def test_what_describes_an_encoder_builds_it_again(encoder: Encoder) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "says"),
     [
-        ("resnet99", {}, r"kind among \['conv4', 'mlp', 'residual', 'resnet12', 'torchvision:<network>'\], got 'resnet99'"),
+        ("resnet99", {}, r"kind among \['conv4', 'identity', 'mlp', 'residual', 'resnet12', 'torchvision:<network>'\], got 'resnet99'"),
         ("torchvision", {}, "kind among .*'torchvision:<network>'.*, got 'torchvision'"),
         ("conv4:64", {}, "kind among .*, got 'conv4:64'"),
         ("torchvision:resnet19", {}, "among those of torchvision.models"),
@@ -51,6 +53,7 @@ def test_what_describes_an_encoder_builds_it_again(encoder: Encoder) -> None:
         ("residual", {"norm": "group", "widths": [64, 100]}, "8 groups divide"),
         ("residual", {"projection": 0}, "positive projection"),
         ("residual", {"unit": 1}, "unit to be bool, got 1"),
+        ("identity", {"width": 0}, "positive width"),
         ("mlp", {}, "cannot be built: .*'inputs'"),
     ],
 )
