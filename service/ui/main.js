@@ -183,7 +183,7 @@ async function followAddress() {
     const model = models.find((one) => referenceOf(one) === session.model);
     if (model) edit(model);
     open(session);
-    say("The session is open: ask it. Its pictures stay on the server, so the cards above are for a new one.");
+    say("The session is open: ask it. Its examples stay on the server, so what stands above is for a new one.");
   } catch (error) {
     close();
     failed(error);
@@ -245,7 +245,6 @@ at("model").addEventListener("change", () => {
 });
 at("refresh").addEventListener("click", listSessions);
 addEventListener("hashchange", followAddress);
-addEventListener("popstate", followAddress);
 addEventListener("paste", (event) => {
   const files = pasted(event);
   if (files.length === 0) return;
