@@ -13,8 +13,10 @@ from service.inputs.specification import RawInput
 from service.runtime.catalog import Served
 from service.runtime.ranking import Estimated
 from service.runtime.runtime import Answers
+from service.sessions.contents import Answer
 
 KINDS = {"image": "images", "vector": "vectors"}
+LABELS, TARGETS = "support_labels", "support_targets"
 CHANNELS = (1, 3, 4)
 
 _LABELS: TypeAdapter[list[str]] = TypeAdapter(list[Label])
@@ -27,12 +29,16 @@ def described(name: str, versions: Sequence[int], served: Served, inputs: Sequen
     """
     takes = served.manifest.input.of_length(length)
     typed = {"datatype": "BYTES", "shape": [-1]} if takes.kind == "image" else {"datatype": "FP32", "shape": [-1, takes.length or -1]}
+    known: dict[str, dict[str, Any]] = {
+        LABELS: {"datatype": "BYTES", "shape": [-1]},
+        TARGETS: {"datatype": "FP32", "shape": [-1, served.manifest.recipe.way]},
+    }
     names = [each.format(KINDS[takes.kind]) for each in inputs]
     return {
         "name": name,
         "versions": [str(each) for each in versions],
         "platform": "innerloop",
-        "inputs": [{"name": each, **({"datatype": "BYTES", "shape": [-1]} if each == "support_labels" else typed)} for each in names],
+        "inputs": [{"name": each, **known.get(each, typed)} for each in names],
         "outputs": _outputs(served, way),
     }
 
@@ -64,15 +70,27 @@ def refuse_others(inputs: Mapping[str, Tensor], whose: str, taken: Sequence[str]
             raise InvalidRequestError(f"expected inputs of {whose} among {', '.join(taken)}, got {name!r}", field=name)
 
 
-def the_labels(inputs: Mapping[str, Tensor]) -> list[str]:
-    tensor = inputs.get("support_labels")
-    if tensor is None or tensor.datatype != "BYTES" or len(tensor.shape) != 1:
-        raise InvalidRequestError("expected support_labels, BYTES [N], beside the support set", field="support_labels")
+def answers_input(served: Served) -> str:
+    """Name the tensor that tells what the examples of a support set are: labels, or the numbers of a regression."""
+    return TARGETS if served.manifest.recipe.regression else LABELS
+
+
+def the_answers(inputs: Mapping[str, Tensor], served: Served) -> list[Answer]:
+    """Give what the examples of a support set are, one for each."""
+    name = answers_input(served)
+    datatype, rank, form = ("FP32", 2, "FP32 [N, outputs]") if name == TARGETS else ("BYTES", 1, "BYTES [N]")
+    tensor = inputs.get(name)
+    if tensor is None or tensor.datatype != datatype or len(tensor.shape) != rank:
+        raise InvalidRequestError(f"expected {name}, {form}, beside the support set", field=name)
+    return [tuple(numbers) for numbers in _slices(tensor)] if name == TARGETS else list(_labels(tensor))
+
+
+def _labels(tensor: Tensor) -> list[str]:
     try:
         return _LABELS.validate_python(tensor.texts())
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = f"support_labels[{first['loc'][0]}]"
+        place = f"{LABELS}[{first['loc'][0]}]"
         raise UnusableSupportError(f"{place}: expected a label: {first['msg']}", field=place) from None
 
 

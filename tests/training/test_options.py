@@ -49,6 +49,13 @@ def test_every_committed_configuration_is_valid(config: Path) -> None:
     assert options.build_recipe().steps_default <= options.build_recipe().steps_max
 
 
+def test_every_preset_has_a_committed_configuration_of_its_family() -> None:
+    options = {path.stem: read_options(path) for path in (CONFIGS / "family").glob("*.toml")}
+    assert {stem: each.preset for stem, each in options.items()} == {preset: preset for preset in PRESETS}
+    split = {each.data.model_dump_json() for each in options.values()}
+    assert len(split) == 1
+
+
 def test_a_minimal_configuration_is_the_default_preset(tmp_path: Path) -> None:
     options = read_options(written(tmp_path, MINIMAL))
     assert options.build_recipe() == PRESETS["proto-anil"].recipe

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from service.api.bodies import FILE, read_content
 from service.api.dependencies import Call, Tenant, TheRuntime, call_of
 from service.api.documentation import INFER, PROTOCOL_ERROR
-from service.api.inference import described, outputs, refuse_others, single_inputs, the_inputs, the_labels
+from service.api.inference import answers_input, described, outputs, refuse_others, single_inputs, the_answers, the_inputs
 from service.api.routes.health import readyz
 from service.api.tensors import Tensor, read_inference, write_inference
 from service.errors import UnsupportedMediaTypeError, UnusableSupportError
@@ -94,7 +94,7 @@ async def _metadata(runtime: Runtime, tenant: str, name: str, version: int | Non
     if not name.startswith(SESSION):
         served = runtime.catalog.find(_reference(name, version))
         own = [each.manifest.version for each in runtime.catalog.served if each.manifest.name == served.manifest.name]
-        return described(name, own, served, ("support_{}", "support_labels", "{}"), way=-1, length=None)
+        return described(name, own, served, ("support_{}", answers_input(served), "{}"), way=-1, length=None)
     session = await _session(runtime, tenant, name, version)
     newest = session.revision.number
     kept = range(max(1, newest - REVISIONS_KEPT + 1), newest + 1) if version is None else [version]
@@ -131,12 +131,12 @@ async def _answers(runtime: Runtime, caller: Caller, model: tuple[str, int | Non
         queries = await run_in_threadpool(single_inputs, the_inputs(inputs, ""))
         refuse_others(inputs, "a session", ("images", "vectors"))
         return await runtime.predict(caller, name, queries, top=most, revision=version)
-    options = AdaptOptions(runtime.catalog.find(_reference(name, version)).reference)
-    support, labels = the_inputs(inputs, "support_"), the_labels(inputs)
-    refuse_others(inputs, "a meta-model", ("images", "vectors", "support_images", "support_vectors", "support_labels"))
+    served = runtime.catalog.find(_reference(name, version))
+    support, known, told = the_inputs(inputs, "support_"), the_answers(inputs, served), answers_input(served)
+    refuse_others(inputs, "a meta-model", ("images", "vectors", "support_images", "support_vectors", told))
     examples = await run_in_threadpool(single_inputs, support)
-    if len(examples) != len(labels):
-        raise UnusableSupportError(f"expected a label for each of {len(examples)} examples, got {len(labels)}", field="support_labels")
+    if len(examples) != len(known):
+        raise UnusableSupportError(f"expected one of {told} for each of {len(examples)} examples, got {len(known)}", field=told)
     queries = await run_in_threadpool(single_inputs, the_inputs(inputs, ""))
-    labelled = [Labelled(label, raw) for label, raw in zip(labels, examples, strict=True)]
-    return await runtime.predict_once(caller, labelled, queries, options, top=most)
+    labelled = [Labelled(answer, raw) for answer, raw in zip(known, examples, strict=True)]
+    return await runtime.predict_once(caller, labelled, queries, AdaptOptions(served.reference), top=most)

@@ -162,7 +162,7 @@ BLANK = {"name": "support_labels", "datatype": "BYTES", "shape": [1], "data": ["
         ((SUPPORT_INPUTS[0], IMAGES), "expected support_labels"),
         ((*SUPPORT_INPUTS,), "one input images or vectors"),
         ((SUPPORT_INPUTS[0], BLANK, IMAGES), r"support_labels[0]: expected a label"),
-        ((SUPPORT_INPUTS[0], {**BLANK, "data": ["x"]}, IMAGES), "a label for each of 6 examples, got 1"),
+        ((SUPPORT_INPUTS[0], {**BLANK, "data": ["x"]}, IMAGES), "one of support_labels for each of 6 examples, got 1"),
         ((*SUPPORT_INPUTS, IMAGES, {**BLANK, "name": "more"}), "got 'more'"),
     ],
 )

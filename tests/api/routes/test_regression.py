@@ -139,6 +139,28 @@ def test_the_inference_protocol_gives_the_numbers(client: TestClient) -> None:
     np.testing.assert_allclose(output["data"], np.ravel(predicted(client, made["session"])), atol=1e-6)
 
 
+def test_the_inference_protocol_takes_targets_beside_the_support_set_of_a_meta_model(client: TestClient) -> None:
+    described = client.get("/v2/models/waves").json()
+    assert described["inputs"][1] == {"name": "support_targets", "datatype": "FP32", "shape": [-1, 1]}
+    assert [each["name"] for each in described["inputs"]] == ["support_vectors", "support_targets", "vectors"]
+    seen, known = zip(*POINTS, strict=True)
+    inputs = [
+        {"name": "support_vectors", "datatype": "FP32", "shape": [4, 1], "data": seen},
+        {"name": "support_targets", "datatype": "FP32", "shape": [4, 1], "data": known},
+        {"name": "vectors", "datatype": "FP32", "shape": [3, 1], "data": ASKED},
+    ]
+    [output] = client.post("/v2/models/waves/infer", json={"inputs": inputs}).json()["outputs"]
+    np.testing.assert_allclose(output["data"], np.ravel(predicted(client, adapted(client)["session"])), atol=1e-6)
+    for wrong, said in (
+        ({**inputs[1], "name": "support_labels", "datatype": "BYTES", "shape": [4], "data": ["a"] * 4}, "expected support_targets"),
+        ({**inputs[1], "shape": [2, 2]}, "expected one of support_targets for each of 4 examples, got 2"),
+        ({**inputs[1], "shape": [4], "data": known}, "expected support_targets, FP32 [N, outputs]"),
+    ):
+        refused = client.post("/v2/models/waves/infer", json={"inputs": [inputs[0], wrong, inputs[2]]})
+        assert refused.status_code == 422
+        assert said in refused.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("sent", "says"),
     [
