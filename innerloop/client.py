@@ -286,6 +286,9 @@ class Session(Adapted):
         >>> wave = client.adapt("sinusoid", ([[-2.0], [0.0], [2.0]], [-0.9, 0.0, 0.9]))
         >>> len(wave.estimate([[1.0], [-1.0]]).predictions[0].target)
         1
+        >>> wave.predict([[1.0]])
+        Traceback (most recent call last):
+        innerloop.errors.WrongAnswerKindError: this session predicts numbers; use estimate()
         """
         return self.client._follow(plans.predict(self.id, queries, Estimates, top_k=1, nearest=nearest, revision=revision))
 

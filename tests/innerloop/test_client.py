@@ -15,6 +15,7 @@ from innerloop import (
     SessionNotFoundError,
     SupportNotKeptError,
     UnusableInputError,
+    WrongAnswerKindError,
 )
 from innerloop.retries import Retries
 from tests.innerloop.server import INFO, OMNIGLOT, FakeServer, problem
@@ -168,6 +169,14 @@ def test_one_call_predict_keeps_nothing(server: FakeServer) -> None:
         answer = client.predict("omniglot", SUPPORT, [b"4"], steps=1, scope="head", top_k=1)
     assert (answer.session, answer.predictions[0].label, server.sessions) == (None, "b", {})
     assert {"model", "steps", "scope", "top_k"} <= set(server.body)
+
+
+def test_a_classifier_estimates_nothing_and_says_what_to_use(server: FakeServer) -> None:
+    with client_of(server) as client:
+        with pytest.raises(WrongAnswerKindError, match=r"this session predicts labels; use predict\(\)"):
+            client.adapt(None, SUPPORT).estimate([b"4"])
+        with pytest.raises(WrongAnswerKindError, match=r"meta-model omniglot@1 predicts labels; use predict\(\)"):
+            client.estimate(None, SUPPORT, [b"4"])
 
 
 def test_models_and_the_server_describe_themselves(server: FakeServer) -> None:
