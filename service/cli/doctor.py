@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from innerloop.cli.terminal import folding, show
 from service.cli.checks import findings
 from service.cli.logs import configure_logs
 from service.cli.settings import settings_of
@@ -34,9 +34,9 @@ def doctor(
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in found], indent=2))
     else:
-        table = Table("", "what", "how it is")
+        table = Table("", *folding("what", "how it is"))
         for each in found:
-            table.add_row(Text(*_SHOWN[each.state]), each.what, Text(each.detail, overflow="fold"))
-        Console().print(table)
+            table.add_row(Text(*_SHOWN[each.state]), each.what, each.detail)
+        show(table)
     if any(each.state == "broken" for each in found):
         raise typer.Exit(1)

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -262,6 +263,22 @@ def test_a_narrow_terminal_cuts_no_id(
     server.sessions[long_id] = server.sessions.pop("ses_0").model_copy(update={"session": long_id})
     monkeypatch.setenv("COLUMNS", "80")
     assert long_id in command("sessions", "--url", url).stdout
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_file_name_is_cut(command: Command, url: str, letters: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    command("adapt", letters, "--url", url)
+    image = letters / f"{'long' * 30}.png"
+    image.write_bytes(b"1")
+    monkeypatch.setenv("COLUMNS", "80")
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = command("predict", "ses_0", image, "--url", url).stdout
+    assert "…" not in shown
+    widest = max(map(len, re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()))
+    assert (widest <= 80) == terminal
+    assert (str(image) in shown) == (not terminal)
+    assert shown.count("long") >= 24 if terminal else shown.count("long") == 30
 
 
 def test_classifying_in_one_go_keeps_nothing(command: Command, server: FakeServer, url: str, letters: Path) -> None:
