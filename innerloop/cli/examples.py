@@ -13,7 +13,7 @@ from innerloop.client import DEFAULT_URL, Client
 def grow(session_id: SessionId, examples: Folder, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
     """Add labelled images, or rows of a CSV file, to a session, new classes too; the result is its next revision."""
     given = support_of(examples)
-    with Client(url) as client, naming(given.names), given.sending() as watched:
+    with Client(url) as client, naming(given), given.sending() as watched:
         session = client.session(session_id).add(watched)
     show_session(session.info, as_json=as_json)
 

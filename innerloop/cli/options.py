@@ -19,7 +19,7 @@ Model = Annotated[
 Folder = Annotated[
     Path,
     typer.Argument(
-        metavar="FOLDER", help="A folder with one folder of images per class, a zip of it, or a CSV file with a column `label`."
+        metavar="FOLDER", help="A folder with one folder of images per class, a zip of it, or a CSV or TSV file with a column `label`."
     ),
 ]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files to classify, folders of them, or CSV files.")]

@@ -34,7 +34,7 @@ def evaluate(
     way: Annotated[list[int] | None, typer.Option(help="Classes in an episode; repeat for more (default: 5, 20).")] = None,
     shot: Annotated[list[int] | None, typer.Option(help="Examples of each class; repeat for more (default: 1, 5).")] = None,
     steps: Annotated[int | None, typer.Option(help="Inner steps; the meta-model's default when absent.")] = None,
-    episodes: Annotated[int | None, typer.Option(min=2, help="Episodes of each cell. (default: 10,000; 400 in a report)")] = None,
+    episodes: Annotated[int | None, typer.Option(min=2, help="Episodes of each cell (default: 10,000; 400 in a report).")] = None,
     queries: Annotated[int, typer.Option(min=1, help="Queries of each class.")] = 5,
     seed: Annotated[int, typer.Option(help="Names the episodes.")] = 1,
     rotations: Annotated[bool, typer.Option("--rotations", help="Classes turned by 90, 180 and 270 degrees count too.")] = False,

@@ -15,6 +15,7 @@ from innerloop import (
     SessionNotFoundError,
     SupportNotKeptError,
     UnusableInputError,
+    UnusableSupportError,
     WrongAnswerKindError,
 )
 from innerloop.retries import Retries
@@ -177,6 +178,20 @@ def test_a_classifier_estimates_nothing_and_says_what_to_use(server: FakeServer)
             client.adapt(None, SUPPORT).estimate([b"4"])
         with pytest.raises(WrongAnswerKindError, match=r"meta-model omniglot@1 predicts labels; use predict\(\)"):
             client.estimate(None, SUPPORT, [b"4"])
+
+
+def test_numbers_that_a_classifier_refuses_come_with_how_they_become_labels(server: FakeServer) -> None:
+    server.refusal = problem("unusable_support", detail="m@1 tells classes apart", field="support")
+    says = r"m@1 tells classes apart; numbers are taken for what is to be predicted: give labels as text, str\(label\)"
+    with client_of(server) as client:
+        for pair in (([[0.0], [9.0]], [0, 1]), ([[0.0], [9.0]], [0.5, 1.5])):
+            with pytest.raises(UnusableSupportError, match=says):
+                client.adapt("m", pair)
+            with pytest.raises(UnusableSupportError, match=says):
+                client.predict("m", pair, [[1.0]])
+        with pytest.raises(UnusableSupportError) as caught:
+            client.adapt("m", ([[0.0], [9.0]], ["a", "a"]))
+    assert str(caught.value) == "m@1 tells classes apart"
 
 
 def test_models_and_the_server_describe_themselves(server: FakeServer) -> None:

@@ -332,3 +332,25 @@ def test_a_cell_that_is_no_number_is_named_before_anything_is_sent(command: Comm
     result = command("adapt", flowers, "--url", url)
     assert (result.exit_code, server.requests) == (1, [])
     assert f"{flowers}, line 2, column 'width': expected a number, got 'wide'" in result.stderr
+
+
+def test_a_table_that_is_refused_whole_is_named(command: Command, server: FakeServer, url: str, flowers: Path) -> None:
+    server.refusal = problem("unusable_support", detail="m@1 tells classes apart", field="support")
+    flowers.write_text("length,target\n5.1,1\n", encoding="utf-8")
+    for arguments in (("adapt", flowers), ("classify", flowers, flowers)):
+        assert command(*arguments, "--url", url).stderr.startswith(f"Error: {flowers}: m@1 tells classes apart; numbers are taken for")
+
+
+def test_labels_that_a_regression_refuses_are_named_by_file_and_line(command: Command, server: FakeServer, url: str, flowers: Path) -> None:
+    server.refusal = problem("unusable_support", detail="m@1 predicts numbers", field="support[0].target")
+    assert command("adapt", flowers, "--url", url).stderr == f"Error: {flowers}, line 2: m@1 predicts numbers\n"
+
+
+def test_a_table_for_a_default_of_images_says_how_to_name_another(command: Command, server: FakeServer, url: str, flowers: Path) -> None:
+    server.refusal = problem("wrong_input_kind", detail="support[0]: expected an image, got a vector", field="support[0]")
+    for arguments in (("adapt", flowers), ("classify", flowers, flowers)):
+        result = command(*arguments, "--url", url)
+        assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+        assert f"{flowers}: the server's default meta-model takes images" in result.stderr
+        assert "--model vectors" in result.stderr
+        assert "--model vectors" not in command(*arguments, "--model", "m", "--url", url).stderr
