@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
+from innerloop.address import DEFAULT_URL
 from innerloop.cli.options import Folder, Json, SessionId, Url
 from innerloop.cli.supports import naming, support_of
 from innerloop.cli.terminal import examples_table, show, show_json, show_session
-from innerloop.client import DEFAULT_URL, Client
+from innerloop.client import Client
 
 
 def grow(session_id: SessionId, examples: Folder, url: Url = DEFAULT_URL, as_json: Json = False) -> None:

@@ -3,10 +3,11 @@
 import typer
 from rich.table import Column, Table
 
+from innerloop.address import DEFAULT_URL
 from innerloop.cli.figures import figures
 from innerloop.cli.options import Json, Url
 from innerloop.cli.terminal import folding, show, show_json
-from innerloop.client import DEFAULT_URL, Client
+from innerloop.client import Client
 from innerloop.wire import ModelInfo, ServerInfo
 
 

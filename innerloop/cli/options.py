@@ -5,11 +5,21 @@ from typing import Annotated
 
 import typer
 
+from innerloop.address import VARIABLE, address_of
 from innerloop.cli.completion import model_names, session_ids
+from innerloop.errors import ServerUnreachableError
 from innerloop.wire import MOST_NEAREST
 
+
+def _address(url: str) -> str:
+    try:
+        return address_of(url)
+    except ServerUnreachableError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 # Eager: what completes a session asks this server.
-Url = Annotated[str, typer.Option("--url", envvar="INNERLOOP_URL", is_eager=True, help="Address of the server.")]
+Url = Annotated[str, typer.Option("--url", envvar=VARIABLE, is_eager=True, callback=_address, help="Address of the server.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 SessionId = Annotated[str, typer.Argument(metavar="SESSION", autocompletion=session_ids, help="The id that adapt printed.")]
 Model = Annotated[

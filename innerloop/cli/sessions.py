@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from innerloop.address import DEFAULT_URL
 from innerloop.cli.options import Folder, Images, Json, KeepSupport, Lifetime, Model, Name, Nearest, Revision, SessionId, TopK, Url
 from innerloop.cli.progress import reading_queries
 from innerloop.cli.supports import Given, naming, queries_of, support_of
 from innerloop.cli.terminal import sessions_table, show, show_answers, show_json, show_session
-from innerloop.client import DEFAULT_URL, Client
+from innerloop.client import Client
 
 
 def adapt(  # noqa: PLR0913 - every option of the command is an argument

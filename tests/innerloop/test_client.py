@@ -227,7 +227,7 @@ def test_a_server_that_is_not_there_is_named() -> None:
         client.info()
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "http://[", "http://host:port"])
+@pytest.mark.parametrize("url", ["http://[", "http://host:port"])
 def test_an_address_that_is_none_is_named(url: str) -> None:
     with pytest.raises(ServerUnreachableError, match="check the address"), Client(url) as client:
         client.info()

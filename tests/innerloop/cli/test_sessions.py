@@ -138,6 +138,14 @@ def test_the_address_comes_from_the_environment(command: Command, url: str, monk
     assert command("sessions").exit_code == 0
 
 
+def test_an_address_without_its_scheme_is_wrong_usage(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = command("sessions", "--url", "localhost:8000")
+    assert result.exit_code == 2
+    assert "write http://localhost:8000" in result.stderr
+    monkeypatch.setenv("INNERLOOP_URL", "localhost:8000")
+    assert command("info").exit_code == 2
+
+
 def test_a_label_is_shown_as_it_is_written(command: Command, url: str, letters: Path) -> None:
     (letters / "beta").rename(letters / "[red]:smile:")
     assert "[red]:smile: (1)" in command("adapt", letters, "--url", url).stdout
