@@ -17,7 +17,5 @@ def address_of(given: str | None) -> str:
     url = given or os.environ.get(VARIABLE) or DEFAULT_URL
     if not url.lower().startswith(("http://", "https://")):
         instead = DEFAULT_URL if "://" in url else f"http://{url.lstrip('/')}"
-        raise ServerUnreachableError(
-            f"expected an address with http:// or https://, got {url!r}; write {instead}", passing=False
-        )
+        raise ServerUnreachableError(f"expected an address with http:// or https://, got {url!r}; write {instead}", passing=False)
     return url

@@ -32,7 +32,9 @@ Folder = Annotated[
         metavar="FOLDER", help="A folder with one folder of images per class, a zip of it, or a CSV or TSV file with a column `label`."
     ),
 ]
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files to classify, folders of them, or CSV files.")]
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGES", help="Image files to classify, folders or zips of them, or CSV or TSV files.")
+]
 TopK = Annotated[int, typer.Option(min=1, help="How many labels to show for each input.")]
 Nearest = Annotated[
     int, typer.Option(min=0, max=MOST_NEAREST, help="How many examples to show that each input is nearest to, where they are kept.")

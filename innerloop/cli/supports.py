@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from innerloop.class_folders import archive, folder, images
+from innerloop.class_folders import archive, folder, images, packed_images
 from innerloop.cli.progress import reading_support
 from innerloop.cli.terminal import fail
 from innerloop.errors import ApiError, WrongInputKindError
@@ -59,7 +59,7 @@ def support_of(path: Path) -> Given:
 
 
 def queries_of(paths: Sequence[Path]) -> Asked:
-    """The files named, those in the folders named, and the rows of the CSV files named."""
+    """The files named, those in the folders and zips named, and the rows of the CSV files named."""
     inputs: list[Input] = []
     names: list[str] = []
     for path in paths:
@@ -67,6 +67,10 @@ def queries_of(paths: Sequence[Path]) -> Asked:
             table = read_table(path)
             inputs += table.vectors
             names += table.places
+        elif is_archive(path):
+            packed = packed_images(path)
+            inputs += packed
+            names += (f"{path}, image {n}" for n in range(1, len(packed) + 1))
         else:
             files = images(path) if path.is_dir() else [path]
             inputs += files

@@ -146,6 +146,19 @@ def test_an_address_without_its_scheme_is_wrong_usage(command: Command, monkeypa
     assert command("info").exit_code == 2
 
 
+def test_a_zip_of_images_is_asked_about_as_its_folder(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    command("predict", "ses_0", letters / "alpha", "--url", url)
+    from_folder = server.body
+    packed = Path(shutil.make_archive(str(letters), "zip", letters / "alpha"))
+    answer = json.loads(command("predict", "ses_0", packed, "--url", url, "--json").stdout)
+    assert server.body == from_folder
+    assert [one["file"] for one in answer["predictions"]] == [f"{packed}, image 1", f"{packed}, image 2"]
+    assert command("classify", letters, packed, "--url", url).exit_code == 0
+    server.refusal = problem("broken_image", detail="damaged", field="queries[1]")
+    assert command("classify", letters, packed, "--url", url).stderr == f"Error: {packed}, image 2: damaged\n"
+
+
 def test_a_label_is_shown_as_it_is_written(command: Command, url: str, letters: Path) -> None:
     (letters / "beta").rename(letters / "[red]:smile:")
     assert "[red]:smile: (1)" in command("adapt", letters, "--url", url).stdout
