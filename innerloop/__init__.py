@@ -53,6 +53,7 @@ from innerloop.errors import (
     UnusableInputError,
     UnusableSupportError,
     UnusableVectorError,
+    WrongAnswerKindError,
     WrongInputKindError,
 )
 from innerloop.retries import Retries
@@ -104,6 +105,7 @@ __all__ = [
     "UnusableInputError",
     "UnusableSupportError",
     "UnusableVectorError",
+    "WrongAnswerKindError",
     "WrongInputKindError",
     "__version__",
 ]

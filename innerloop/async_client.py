@@ -12,8 +12,9 @@ import httpx2
 
 from innerloop import calls, plans
 from innerloop.adapted import Adapted
+from innerloop.address import address_of
 from innerloop.calls import Cursor, Format, PageT
-from innerloop.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT, DEFAULT_URL
+from innerloop.client import DEFAULT_RETRIES, DEFAULT_TIMEOUT
 from innerloop.errors import InnerloopError
 from innerloop.exchange import HEADERS, AnswerT_co, Call, reaching, read_answer
 from innerloop.plans import Plan
@@ -37,7 +38,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        base_url: str = DEFAULT_URL,
+        base_url: str | None = None,
         *,
         timeout: float | None = DEFAULT_TIMEOUT,
         retries: Retries = DEFAULT_RETRIES,
@@ -45,8 +46,9 @@ class AsyncClient:
     ) -> None:
         self._timeout = timeout
         self._retries = retries
-        with reaching(base_url):
-            self._http = httpx2.AsyncClient(base_url=base_url, transport=transport, headers=HEADERS)
+        url = address_of(base_url)
+        with reaching(url):
+            self._http = httpx2.AsyncClient(base_url=url, transport=transport, headers=HEADERS)
 
     async def adapt(  # noqa: PLR0913 - every option of the call is an argument
         self,

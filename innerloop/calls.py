@@ -1,14 +1,16 @@
 """Every call of the HTTP API as a value; what is None in one is left to the server."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Literal, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-from innerloop.errors import SessionGoneError, UnusableInputError
+from pydantic import ValidationError
+
+from innerloop.errors import SessionGoneError, UnusableInputError, WrongAnswerKindError
 from innerloop.exchange import Call, read_as, read_nothing
 from innerloop.inputs import Fields
 from innerloop.wire import (
@@ -79,12 +81,12 @@ def remove(session_id: str, ids: Iterable[int], *, expected_revision: int | None
 
 def predict(session_id: str, queries: Sequence[Fields], kind: type[AnswerT], **options: object) -> Call[AnswerT]:
     content = _json(queries=queries, **options)
-    return Call("POST", f"{_session_path(session_id)}/predict", read_as(kind), content=content, repeatable=True)
+    return Call("POST", f"{_session_path(session_id)}/predict", _read_answers(kind), content=content, repeatable=True)
 
 
 def predict_once(support: Sequence[Fields], queries: Sequence[Fields], kind: type[AnswerT], **options: object) -> Call[AnswerT]:
     content = _json(support=support, queries=queries, **options)
-    return Call("POST", "/v1/predict", read_as(kind), content=content, repeatable=True)
+    return Call("POST", "/v1/predict", _read_answers(kind), content=content, repeatable=True)
 
 
 def export(session_id: str, *, format: Format, revision: int | None) -> Call[bytes]:
@@ -112,6 +114,25 @@ def _made_once(method: str, path: str, *, content: bytes | None = None, headers:
     """A call that makes a session or a revision: under its key the server does it once, however often it comes."""
     keyed = {"Idempotency-Key": str(uuid4()), **headers}
     return Call(method, path, read_as(AdaptedSession), content=content, headers=keyed, repeatable=True)
+
+
+def _read_answers(kind: type[AnswerT]) -> Callable[[bytes], AnswerT]:
+    """Reads answers of that kind; raises WrongAnswerKindError where they are of the other."""
+    labelled = kind is Predictions
+    other: type[Predictions | Estimates] = Estimates if labelled else Predictions
+    does = "predicts numbers; use estimate()" if labelled else "predicts labels; use predict()"
+
+    def read(body: bytes) -> AnswerT:
+        try:
+            return read_as(kind)(body)
+        except ValidationError:
+            with suppress(ValidationError):
+                answer = read_as(other)(body)
+                answering = f"meta-model {answer.model}" if answer.session is None else "this session"
+                raise WrongAnswerKindError(f"{answering} {does}") from None
+            raise
+
+    return read
 
 
 def _session_path(session_id: str) -> str:

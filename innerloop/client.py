@@ -15,6 +15,7 @@ import httpx2
 
 from innerloop import calls, plans
 from innerloop.adapted import Adapted
+from innerloop.address import address_of
 from innerloop.calls import Cursor, Format, PageT
 from innerloop.errors import InnerloopError
 from innerloop.exchange import HEADERS, AnswerT_co, Call, reaching, read_answer
@@ -23,7 +24,6 @@ from innerloop.retries import Retries, Tries
 from innerloop.sets import Queries, Support
 from innerloop.wire import Estimates, ExampleInfo, ModelInfo, Predictions, ServerInfo, SessionInfo
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT = 60.0  # seconds: a first request may wait for a busy device
 DEFAULT_RETRIES = Retries()
 
@@ -38,13 +38,15 @@ class Client:
     What is safe to send again is sent again when the server is busy or its answer is lost (`Retries`): everything but `change` and
     `delete_sessions`. A set that is larger than one request may be is sent in several.
 
+    Without a `base_url` it speaks to the server that INNERLOOP_URL names when the client is made, else to http://127.0.0.1:8000.
+
     Every method raises `ApiError` (by code) when the server refuses, `ServerUnreachableError` when it does not answer,
     `UnusableInputError` before anything is sent.
     """
 
     def __init__(
         self,
-        base_url: str = DEFAULT_URL,
+        base_url: str | None = None,
         *,
         timeout: float | None = DEFAULT_TIMEOUT,
         retries: Retries = DEFAULT_RETRIES,
@@ -52,8 +54,9 @@ class Client:
     ) -> None:
         self._timeout = timeout
         self._retries = retries
-        with reaching(base_url):
-            self._http = httpx2.Client(base_url=base_url, transport=transport, headers=HEADERS)
+        url = address_of(base_url)
+        with reaching(url):
+            self._http = httpx2.Client(base_url=url, transport=transport, headers=HEADERS)
 
     def adapt(  # noqa: PLR0913 - every option of the call is an argument
         self,
@@ -286,6 +289,9 @@ class Session(Adapted):
         >>> wave = client.adapt("sinusoid", ([[-2.0], [0.0], [2.0]], [-0.9, 0.0, 0.9]))
         >>> len(wave.estimate([[1.0], [-1.0]]).predictions[0].target)
         1
+        >>> wave.predict([[1.0]])
+        Traceback (most recent call last):
+        innerloop.errors.WrongAnswerKindError: this session predicts numbers; use estimate()
         """
         return self.client._follow(plans.predict(self.id, queries, Estimates, top_k=1, nearest=nearest, revision=revision))
 

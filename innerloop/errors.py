@@ -4,6 +4,7 @@ InnerloopError
 ├── UnusableInputError           (raised here) an image, array or folder that cannot be sent
 ├── ServerUnreachableError       no answer: refused, timed out, broken off
 ├── UnexpectedAnswerError        an answer that is not ours
+├── WrongAnswerKindError         (raised here) labels were asked for where numbers are predicted, or the other way round
 └── ApiError                     the server said no, with a problem document
     ├── InvalidRequestError, UnusableSupportError, NotAnImageError, BrokenImageError, BlankImageError,
     │   BrokenArchiveError, UnusableVectorError, WrongInputKindError, StepsOutOfRangeError, ScopeNotOfferedError,
@@ -40,9 +41,14 @@ class ServerUnreachableError(InnerloopError):
 class UnexpectedAnswerError(InnerloopError):
     """The answer is not one of ours; the address may belong to something else. `status` is that of HTTP, if there is one."""
 
-    def __init__(self, message: str, *, status: int | None = None) -> None:
+    def __init__(self, message: str, *, status: int | None = None, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+
+class WrongAnswerKindError(InnerloopError):
+    """`predict` was asked of what predicts numbers, or `estimate` of what predicts labels."""
 
 
 class ApiError(InnerloopError):

@@ -1,8 +1,11 @@
 """One exchange with a server: the request as a value, the network's errors as ours, the reading of the answer; nothing is sent here."""
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -93,9 +96,22 @@ def _is_page(response: httpx2.Response) -> bool:
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
+    """The seconds of the header, which counts them or names a moment; none where it says neither."""
+    told = response.headers.get("Retry-After", "")
     try:
-        return float(response.headers["Retry-After"])
-    except (KeyError, ValueError):
+        seconds = float(told)
+    except ValueError:
+        until = _moment(told)
+        # By the clock that named the moment, if it says its own: ours may be another.
+        now = _moment(response.headers.get("Date", "")) or time.time()
+        return None if until is None else max(until - now, 0.0)
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _moment(date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
         return None
 
 
@@ -105,4 +121,5 @@ def _unexpected(call: Call[AnswerT_co], response: httpx2.Response) -> Unexpected
         f"expected an Innerloop answer to {call.method} {response.url}, got {response.status_code} ({kind}); "
         "check the address, and that client and server are of the same version",
         status=response.status_code,
+        retry_after_seconds=_retry_after(response),
     )

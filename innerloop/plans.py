@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from innerloop import calls, sets
 from innerloop.calls import AnswerT
-from innerloop.errors import ApiError, InnerloopError, UnusableInputError
+from innerloop.errors import ApiError, InnerloopError, UnusableInputError, UnusableSupportError
 from innerloop.exchange import Call
 from innerloop.inputs import Fields
 from innerloop.parts import SMALL, bytes_of, parts, room_for
@@ -32,11 +32,13 @@ class _Cut:
     Attributes:
         small: it is one part, and little.
         order: which input of the set each one that is sent is.
+        numbers: its examples have numbers to predict, where others have labels.
     """
 
     small: bool
     order: Sequence[int]
     parts: Iterator[list[Fields]]
+    numbers: bool = False
 
 
 def adapt(support: Support | None, *, idempotency_key: str | None = None, **options: object) -> Plan[AdaptedSession]:
@@ -94,7 +96,8 @@ def predict_once(support: Support, queries: Queries, kind: type[AnswerT], *, top
     examples = yield from _cut_support(support, may_grow=True)
     asked = yield from _cut_queries(queries)
     if examples.small and asked.small:
-        once: AnswerT = yield calls.predict_once(next(examples.parts), next(asked.parts), kind, top_k=top_k, **options)
+        with _hinting(examples):
+            once: AnswerT = yield calls.predict_once(next(examples.parts), next(asked.parts), kind, top_k=top_k, **options)
         return once
     made: list[AdaptedSession] = []
     try:
@@ -117,7 +120,7 @@ def _in_turn(cut: _Cut, call: Callable[[int, list[Fields]], Call[AdaptedSession]
     """Every part sent, its answer put into `made`."""
     sent = 0
     for n, part in enumerate(cut.parts):
-        with _renumbered("support", cut.order[sent : sent + len(part)]):
+        with _hinting(cut), _renumbered("support", cut.order[sent : sent + len(part)]):
             made.append((yield call(n, part)))
         sent += len(part)
 
@@ -136,8 +139,9 @@ def _asked(session_id: str, cut: _Cut, kind: type[AnswerT], *, revision: int | N
 def _cut_support(support: Support, *, may_grow: bool) -> Plan[_Cut]:
     items = sets.examples(support)
     head, whole = _beginning(item.fields() for item in items)
+    numbers = not any(isinstance(item.answer, str) for item in items)
     if whole:
-        return _Cut(True, range(len(items)), iter([head]))
+        return _Cut(True, range(len(items)), iter([head]), numbers=numbers)
     info: ServerInfo = yield calls.info()
     most = info.limits.examples
     if len(items) > most:
@@ -152,7 +156,7 @@ def _cut_support(support: Support, *, may_grow: bool) -> Plan[_Cut]:
             f"expected a support set of at most {info.limits.body_bytes:,} bytes in one request when it is not kept; "
             "keep it (keep_support), or send smaller images"
         )
-    return _Cut(False, order, chain([first], [] if second is None else [second], found))
+    return _Cut(False, order, chain([first], [] if second is None else [second], found), numbers=numbers)
 
 
 def _cut_queries(queries: Queries) -> Plan[_Cut]:
@@ -206,6 +210,19 @@ def _joined(answers: Sequence[AnswerT]) -> AnswerT:
 def _sum(spent: Sequence[Milliseconds]) -> Milliseconds:
     parts_of_time = {name: sum(getattr(each, name) for each in spent) for name in Milliseconds.model_fields}
     return Milliseconds(**parts_of_time)
+
+
+@contextmanager
+def _hinting(cut: _Cut) -> Iterator[None]:
+    """A refusal of numbers by what tells classes apart says how numbers become labels."""
+    try:
+        yield
+    except UnusableSupportError as error:
+        if not cut.numbers or error.problem.field != "support":
+            raise
+        hint = "numbers are taken for what is to be predicted: give labels as text, str(label), or a table with a column `label`"
+        problem = error.problem.model_copy(update={"detail": f"{error}; {hint}"})
+        raise type(error)(problem, retry_after_seconds=error.retry_after_seconds) from error
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from innerloop.exchange import Call
 
 # What a server says of itself that will pass.
 PASSING = (QueueFullError, DrainingError, StoreUnavailableError, IdempotencyKeyBusyError)
-_GATEWAY = (502, 503, 504)  # a proxy answered for a server that it could not ask
+_PROXY = (429, 502, 503, 504)  # a proxy answered for a server that it did not or could not ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Retries:
         tries: how often at most, the first time counted; 1 never sends again.
         deadline_seconds: for all tries of one call and the waits between them; no wait begins that would end later.
         first_wait_seconds: about how long to wait after the first try; twice as long after each further one, less up to half by chance.
-        longest_wait_seconds: the longest of these waits. A `Retry-After` of the server may ask for a longer one.
+        longest_wait_seconds: the longest of these waits. A `Retry-After` of the server, or of a proxy, may ask for a longer one.
     """
 
     tries: int = 4
@@ -89,5 +89,5 @@ def _passes(error: InnerloopError) -> bool:
     if isinstance(error, ServerUnreachableError):
         return error.passing
     if isinstance(error, UnexpectedAnswerError):
-        return error.status in _GATEWAY
+        return error.status in _PROXY
     return isinstance(error, PASSING)

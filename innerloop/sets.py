@@ -3,10 +3,11 @@
 A pandas DataFrame is known by its methods; pandas is not imported.
 """
 
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
@@ -14,6 +15,8 @@ from innerloop.class_folders import archive, folder, images, packed_images
 from innerloop.errors import UnusableInputError
 from innerloop.inputs import Fields, Input, to_wire
 from innerloop.tables import LABEL_COLUMN, TARGET_COLUMN, is_table, read_labelled, read_table
+
+_MEND_ROW = "fill it in, or leave the row out"
 
 
 @runtime_checkable
@@ -64,8 +67,8 @@ class Item:
 def examples(support: Support) -> list[Item]:
     """The examples of a support set, in the order given; class by class where it is ordered by classes.
 
-    A mapping is label → inputs, a pair is inputs and their labels, or the numbers of a regression, a DataFrame has a column `label` or
-    `target`, as a CSV file has, a path leads to class folders, to a zip of them, or to a CSV file.
+    A mapping is label → inputs, a pair is inputs and their labels, or the numbers of a regression, a DataFrame has a column `label`,
+    whatever its values are, or `target`, as a CSV file has, a path leads to class folders, to a zip of them, or to a CSV file.
 
     Raises:
         UnusableInputError: nothing of this kind, a class without examples, labels that are neither text nor numbers, or not as many.
@@ -138,12 +141,46 @@ def _paired(inputs: Sequence[Input], answers: Sequence[Any]) -> list[Item]:
 
 def _answer(known: Any, where: str) -> str | tuple[float, ...]:
     """A label as it is, a number or a list of numbers as a tuple of them."""
-    numbers = known if isinstance(known, Iterable) and not isinstance(known, (str, bytes)) else [known]
     if isinstance(known, str):
         return str(known)
+    numbers = _several_numbers(known)
     if not all(isinstance(number, Real) and not isinstance(number, bool) for number in numbers):
         raise UnusableInputError(f"{where}: expected a label of text, or numbers to predict, got {known!r}; str() makes it a label")
+    return _finite(numbers, known, where)
+
+
+def _several_numbers(known: Any) -> Sequence[Any]:
+    return list(known) if isinstance(known, Iterable) and not isinstance(known, (str, bytes)) else [known]
+
+
+def _finite(numbers: Sequence[Any], known: Any, where: str) -> tuple[float, ...]:
+    if not all(math.isfinite(number) for number in numbers):
+        raise UnusableInputError(f"{where}: expected finite numbers to predict, got {known!r}; {_MEND_ROW}")
     return tuple(float(number) for number in numbers)
+
+
+def _label_in(cell: Any, where: str) -> str:
+    """A cell of a column `label` as text; pandas makes whole numbers floats where one is missing."""
+    if _is_missing(cell):
+        raise UnusableInputError(f"{where}, column {LABEL_COLUMN!r}: expected a label, got {cell!r}; {_MEND_ROW}")
+    whole = isinstance(cell, Real) and not isinstance(cell, Integral) and float(cell).is_integer()
+    return str(int(cell)) if whole else str(cell)
+
+
+def _target_in(cell: Any, where: str) -> tuple[float, ...]:
+    numbers = _several_numbers(cell)
+    if not all(isinstance(number, Real) and not isinstance(number, bool) for number in numbers):
+        wanted = _MEND_ROW if _is_missing(cell) else f"a column of classes is called {LABEL_COLUMN!r}"
+        raise UnusableInputError(f"{where}, column {TARGET_COLUMN!r}: expected numbers to predict, got {cell!r}; {wanted}")
+    return _finite(numbers, cell, f"{where}, column {TARGET_COLUMN!r}")
+
+
+def _is_missing(cell: Any) -> bool:
+    """None, NaN, NaT or pandas.NA, which is no value even when it is compared with itself."""
+    try:
+        return cell is None or bool(cell != cell)
+    except (TypeError, ValueError):
+        return True
 
 
 def _from_frame(frame: Frame) -> list[Item]:
@@ -155,8 +192,11 @@ def _from_frame(frame: Frame) -> list[Item]:
             "rename yours, or give the pair (table without it, labels)"
         )
     (place,) = known
-    rows = list(frame.itertuples(index=False, name=None))
-    return _paired([row[:place] + row[place + 1 :] for row in rows], [row[place] for row in rows])
+    read: Callable[[Any, str], str | tuple[float, ...]] = _label_in if columns[place] == LABEL_COLUMN else _target_in
+    rows = enumerate(frame.itertuples(index=False, name=None))
+    return [
+        Item(f"support[{n}]", row[:place] + row[place + 1 :], read(row[place], f"support[{n}], row {n} counted from 0")) for n, row in rows
+    ]
 
 
 def _from_table(path: Path) -> list[Item]:

@@ -19,7 +19,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("innerloop.sklearn needs scikit-learn: pip install 'innerloop[sklearn]'", name=error.name) from error
 
-from innerloop.client import DEFAULT_URL, Client
+from innerloop.client import Client
 from innerloop.errors import UnusableInputError
 from innerloop.wire import ModelInfo
 
@@ -35,7 +35,7 @@ class _FewShot(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no typ
         *,
         steps: int | None = None,
         scope: str | None = None,
-        url: str = DEFAULT_URL,
+        url: str | None = None,
         ttl_seconds: float | None = None,
     ) -> None:
         self.model = model
@@ -52,7 +52,7 @@ class FewShotClassifier(ClassifierMixin, _FewShot):  # type: ignore[misc] # scik
         model: meta-model, `name` or `name@version`; when None, the newest one served for vectors of the data's length.
         steps: inner steps; the meta-model's default when None.
         scope: which parameters move; the meta-model's default when None.
-        url: address of the server.
+        url: address of the server; when None, what INNERLOOP_URL says, else http://127.0.0.1:8000.
         ttl_seconds: lifetime of the session, after which `predict` raises `SessionGoneError`; the server's default when None.
 
     Attributes:

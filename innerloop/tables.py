@@ -1,6 +1,6 @@
 """CSV files as tables: a header, then a row an input; a column `label` names its class, or a column `target` has its number.
 
-The cells are parted by commas, semicolons or tabs, whichever the header has most of.
+The cells are parted by commas, semicolons or tabs, whichever the header has most of; by tabs in a `.tsv`.
 """
 
 import csv
@@ -33,7 +33,7 @@ class Table:
 
 
 def is_table(path: Path) -> bool:
-    return path.suffix.lower() == ".csv" and not path.is_dir()
+    return path.suffix.lower() in (".csv", ".tsv") and not path.is_dir()
 
 
 def read_table(path: Path) -> Table:
@@ -50,6 +50,8 @@ def read_table(path: Path) -> Table:
         raise UnusableInputError(
             f"{path}: expected one column {LABEL_COLUMN!r} or {TARGET_COLUMN!r}, got the columns {columns}; remove one"
         )
+    if len(answering) == len(columns):
+        raise UnusableInputError(f"{path}, line {header[0]}: expected columns of numbers beside {columns[0]!r}, got none; add them")
     if not rows:
         raise UnusableInputError(f"{path}: expected rows below the header, got none")
     places: list[str] = []
@@ -86,7 +88,8 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()
             file.seek(0)
-            reader = csv.reader(file, delimiter=max(_SEPARATORS, key=first.count), strict=True)
+            separator = "\t" if path.suffix.lower() == ".tsv" else max(_SEPARATORS, key=first.count)
+            reader = csv.reader(file, delimiter=separator, strict=True)
             return [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cell.strip() for cell in cells)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UnusableInputError(f"expected a CSV file at {path}: {getattr(error, 'strerror', None) or error}") from error

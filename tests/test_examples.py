@@ -1,12 +1,18 @@
-"""The drawings under examples/ are what examples/draw.py draws."""
+"""The drawings under examples/ are what examples/draw.py draws; examples/photos.py says what it cannot work with."""
 
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from innerloop import ApiError
+from tests.innerloop.conftest import server, url  # noqa: F401 - fixtures
+from tests.innerloop.server import FakeServer, problem
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CHARACTERS = ("anchor", "comet", "hook", "kite", "ladder")
@@ -57,3 +63,47 @@ def test_drawings_are_black_on_white_with_grey_edges() -> None:
             assert 105 <= image.width == image.height <= 160
             assert image.getextrema() == (0, 255)
             assert len(image.getcolors() or ()) > 20
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for name in [*(f"cat/{n}.png" for n in range(6)), *(f"dog/{n}.png" for n in range(7)), "dog/.hidden"]:
+        file = tmp_path / "pictures" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(name.encode())
+    return tmp_path / "pictures"
+
+
+@pytest.mark.parametrize("arguments", [[], ["a", "b", "c"]])
+def test_photos_without_its_folder_prints_how_it_is_used(arguments: list[str]) -> None:
+    script = str(EXAMPLES / "photos.py")
+    done = subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"usage: python {script} FOLDER [URL]\n")
+
+
+def test_photos_names_the_things_with_too_few_pictures_before_anything_is_sent(
+    pictures: Path,
+    server: FakeServer,  # noqa: F811 - the fixture
+    url: str,  # noqa: F811
+) -> None:
+    main = runpy.run_path(str(EXAMPLES / "photos.py"))["main"]
+    (pictures / "cat" / "5.png").unlink()
+    with pytest.raises(SystemExit, match=r"at least 6 pictures of each thing in .*pictures: cat has 5; add some"):
+        main(pictures, url)
+    with pytest.raises(SystemExit, match="expected a folder at"):
+        main(pictures / "none", url)
+    assert server.requests == []
+
+
+def test_photos_leaves_no_session_behind(
+    pictures: Path,
+    server: FakeServer,  # noqa: F811
+    url: str,  # noqa: F811
+) -> None:
+    main = runpy.run_path(str(EXAMPLES / "photos.py"))["main"]
+    main(pictures, url)
+    assert (server.made, server.sessions) == (1, {})
+    server.refusals["POST", "/v1/sessions/ses_1/predict"] = problem("broken_image")
+    with pytest.raises(ApiError):
+        main(pictures, url)
+    assert (server.made, server.sessions) == (2, {})

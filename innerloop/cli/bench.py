@@ -9,11 +9,12 @@ from uuid import uuid4
 import typer
 from rich.table import Column, Table
 
+from innerloop.address import DEFAULT_URL
 from innerloop.async_client import AsyncClient, AsyncSession
 from innerloop.cli.options import Json, Model, Url
 from innerloop.cli.progress import ticking
 from innerloop.cli.terminal import show, show_json
-from innerloop.client import DEFAULT_URL, Client
+from innerloop.client import Client
 from innerloop.errors import UnusableInputError
 from innerloop.load import Load, measure
 from innerloop.retries import Retries

@@ -5,7 +5,8 @@ from itertools import islice
 
 import typer
 
-from innerloop.client import DEFAULT_URL, Client
+from innerloop.address import DEFAULT_URL
+from innerloop.client import Client
 from innerloop.errors import InnerloopError
 from innerloop.retries import Retries
 

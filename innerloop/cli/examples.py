@@ -4,16 +4,17 @@ from typing import Annotated
 
 import typer
 
+from innerloop.address import DEFAULT_URL
 from innerloop.cli.options import Folder, Json, SessionId, Url
 from innerloop.cli.supports import naming, support_of
 from innerloop.cli.terminal import examples_table, show, show_json, show_session
-from innerloop.client import DEFAULT_URL, Client
+from innerloop.client import Client
 
 
 def grow(session_id: SessionId, examples: Folder, url: Url = DEFAULT_URL, as_json: Json = False) -> None:
     """Add labelled images, or rows of a CSV file, to a session, new classes too; the result is its next revision."""
     given = support_of(examples)
-    with Client(url) as client, naming(given.names), given.sending() as watched:
+    with Client(url) as client, naming(given), given.sending() as watched:
         session = client.session(session_id).add(watched)
     show_session(session.info, as_json=as_json)
 

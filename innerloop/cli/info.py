@@ -3,9 +3,11 @@
 import typer
 from rich.table import Column, Table
 
+from innerloop.address import DEFAULT_URL
+from innerloop.cli.figures import figures
 from innerloop.cli.options import Json, Url
-from innerloop.cli.terminal import show, show_json
-from innerloop.client import DEFAULT_URL, Client
+from innerloop.cli.terminal import folding, show, show_json
+from innerloop.client import Client
 from innerloop.wire import ModelInfo, ServerInfo
 
 
@@ -26,7 +28,7 @@ def info(url: Url = DEFAULT_URL, as_json: Json = False) -> None:
 
 
 def _models_table(server: ServerInfo, models: tuple[ModelInfo, ...]) -> Table:
-    table = Table(Column("model", no_wrap=True), "takes", "inner steps", "accuracy")
+    table = Table(Column("model", no_wrap=True), *folding("takes", "inner steps", "accuracy or error"))
     for model in models:
         table.add_row(f"{model.name}@{model.version}{_marked(model)}", *_described(model))
     if server.default_model is None:
@@ -41,8 +43,7 @@ def _marked(model: ModelInfo) -> str:
 def _described(model: ModelInfo) -> tuple[str, str, str]:
     if model.status == "refused":
         return ("", "", f"refused: {model.reason}")
-    rows = [f"{row.way}-way {row.shot}-shot {row.accuracy:.2%} ± {row.ci95:.2%}" for row in model.evaluation]
-    return (_input(model), f"{model.steps_default}, up to {model.steps_max}", "\n".join(rows))
+    return (_input(model), f"{model.steps_default}, up to {model.steps_max}", figures(model.evaluation, model.errors))
 
 
 def _input(model: ModelInfo) -> str:

@@ -5,11 +5,21 @@ from typing import Annotated
 
 import typer
 
+from innerloop.address import VARIABLE, address_of
 from innerloop.cli.completion import model_names, session_ids
+from innerloop.errors import ServerUnreachableError
 from innerloop.wire import MOST_NEAREST
 
+
+def _address(url: str) -> str:
+    try:
+        return address_of(url)
+    except ServerUnreachableError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 # Eager: what completes a session asks this server.
-Url = Annotated[str, typer.Option("--url", envvar="INNERLOOP_URL", is_eager=True, help="Address of the server.")]
+Url = Annotated[str, typer.Option("--url", envvar=VARIABLE, is_eager=True, callback=_address, help="Address of the server.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 SessionId = Annotated[str, typer.Argument(metavar="SESSION", autocompletion=session_ids, help="The id that adapt printed.")]
 Model = Annotated[
@@ -19,10 +29,12 @@ Model = Annotated[
 Folder = Annotated[
     Path,
     typer.Argument(
-        metavar="FOLDER", help="A folder with one folder of images per class, a zip of it, or a CSV file with a column `label`."
+        metavar="FOLDER", help="A folder with one folder of images per class, a zip of it, or a CSV or TSV file with a column `label`."
     ),
 ]
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files to classify, folders of them, or CSV files.")]
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGES", help="Image files to classify, folders or zips of them, or CSV or TSV files.")
+]
 TopK = Annotated[int, typer.Option(min=1, help="How many labels to show for each input.")]
 Nearest = Annotated[
     int, typer.Option(min=0, max=MOST_NEAREST, help="How many examples to show that each input is nearest to, where they are kept.")

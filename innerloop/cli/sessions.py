@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from innerloop.address import DEFAULT_URL
 from innerloop.cli.options import Folder, Images, Json, KeepSupport, Lifetime, Model, Name, Nearest, Revision, SessionId, TopK, Url
 from innerloop.cli.progress import reading_queries
 from innerloop.cli.supports import Given, naming, queries_of, support_of
 from innerloop.cli.terminal import sessions_table, show, show_answers, show_json, show_session
-from innerloop.client import DEFAULT_URL, Client
+from innerloop.client import Client
 
 
 def adapt(  # noqa: PLR0913 - every option of the command is an argument
@@ -26,7 +27,7 @@ def adapt(  # noqa: PLR0913 - every option of the command is an argument
 ) -> None:
     """Adapt a meta-model to a folder of labelled images, or to a CSV file; the result is a session."""
     given = support_of(examples)
-    with Client(url) as client, naming(given.names), given.sending() as watched:
+    with Client(url) as client, naming(given, by_default=model is None), given.sending() as watched:
         session = client.adapt(model, watched, steps=steps, scope=scope, name=name, ttl_seconds=ttl_seconds, keep_support=keep_support)
     show_session(session.info, as_json=as_json)
 
@@ -46,7 +47,7 @@ def fork(  # noqa: PLR0913 - every option of the command is an argument
 ) -> None:
     """Make another session from the support set of one, and from more examples if given."""
     given = Given({}, ()) if examples is None else support_of(examples)
-    with Client(url) as client, naming(given.names), given.sending() as watched:
+    with Client(url) as client, naming(given), given.sending() as watched:
         session = client.session(session_id).fork(
             watched or None, steps=steps, scope=scope, name=name, ttl_seconds=ttl_seconds, keep_support=keep_support
         )
@@ -84,7 +85,7 @@ def classify(  # noqa: PLR0913 - every option of the command is an argument
 ) -> None:
     """Classify images, or rows of CSV files, by labelled ones, in one go; no session is kept."""
     given, asked = support_of(examples), queries_of(images)
-    with Client(url) as client, naming(given.names, queries=asked.names):
+    with Client(url) as client, naming(given, queries=asked.names, by_default=model is None):
         if given.regression:
             show_answers(asked.names, client.estimate(model, given.support, asked.inputs, steps=steps, scope=scope), as_json=as_json)
         else:

@@ -6,11 +6,14 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
 from innerloop.cli.statuses import REFUSED
 from innerloop.wire import AdaptedSession, Estimate, Estimates, ExampleInfo, Prediction, Predictions, SessionInfo
+
+_WIDEST = 100_000  # characters
 
 
 def fail(message: str, *, status: int = REFUSED) -> NoReturn:
@@ -21,8 +24,17 @@ def fail(message: str, *, status: int = REFUSED) -> NoReturn:
 
 
 def show(table: Table) -> None:
+    """The table as wide as the terminal; for a file or a pipe, as wide as it is."""
     # A label may look like markup, or be `:smile:`.
-    Console(markup=False, highlight=False, emoji=False).print(table)
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    console.print(table)
+
+
+def folding(*titles: str) -> list[Column]:
+    """Columns whose cells go on in the next line where the terminal is narrow: nothing in them is cut."""
+    return [Column(title, overflow="fold") for title in titles]
 
 
 def show_json(value: object) -> None:
@@ -46,7 +58,7 @@ def show_answers(names: Sequence[str], answer: Predictions | Estimates, *, as_js
 
 def session_table(info: SessionInfo) -> Table:
     """One session, a line per fact."""
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid(*folding("fact", "value"), padding=(0, 2))
     for fact in _identity(info):
         table.add_row(*fact)
     table.add_row("model", f"{info.model}, scope {info.scope}, {info.steps} steps")
@@ -66,8 +78,7 @@ def session_table(info: SessionInfo) -> Table:
 def sessions_table(sessions: Iterable[SessionInfo]) -> Table:
     """Many sessions, a line each."""
     # A narrow terminal folds the others and leaves the id whole: it is to be copied.
-    folded = [Column(title, overflow="fold") for title in ("name", "model", "classes", "expires")]
-    table = Table(Column("session", no_wrap=True), *folded)
+    table = Table(Column("session", no_wrap=True), *folding("name", "model", "classes", "expires"))
     for info in sessions:
         table.add_row(info.session, info.name or "", info.model, str(len(info.labels)), _expiry(info))
     return table
@@ -75,7 +86,7 @@ def sessions_table(sessions: Iterable[SessionInfo]) -> Table:
 
 def examples_table(examples: Iterable[ExampleInfo]) -> Table:
     """Id and label of each example."""
-    table = Table("id", "label")
+    table = Table(*folding("id", "label"))
     for example in examples:
         table.add_row(str(example.id), _known(example))
     return table
@@ -130,7 +141,7 @@ def _runners_up(prediction: Prediction) -> str:
 def _filled(columns: Mapping[str, Sequence[str]]) -> Table:
     """A table of the columns that have something to say."""
     told = {title: cells for title, cells in columns.items() if any(cells)}
-    table = Table(*told)
+    table = Table(*folding(*told))
     for row in zip(*told.values(), strict=True):
         table.add_row(*row)
     return table

@@ -4,10 +4,14 @@ import asyncio
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Literal
+
+from structlog.testing import capture_logs
 
 from innerloop.client import Client
 from innerloop.errors import InnerloopError
@@ -37,13 +41,18 @@ class Finding:
 Check = Callable[[Settings], Iterator[Finding]]
 
 
-def findings(settings: Settings) -> Iterator[Finding]:
-    """Look at everything; a check that fails on purpose is a finding, and the others go on."""
+def findings(settings: Settings, *, failed: Mapping[str, str] = MappingProxyType({})) -> Iterator[Finding]:
+    """Look at everything but what has `failed` already; a check that fails on purpose is a finding, and the others go on."""
     for what, check in CHECKS.items():
         try:
-            yield from check(settings)
+            if what in failed:
+                yield Finding(what, "broken", failed[what])
+            else:
+                yield from check(settings)
         except ServiceError as error:
             yield Finding(what, "broken", error.message)
+        except OSError as error:
+            yield Finding(what, "broken", str(error))
 
 
 def python(_: Settings) -> Iterator[Finding]:
@@ -81,10 +90,9 @@ def data_directory(settings: Settings) -> Iterator[Finding]:
     """Can the data directory be written to, and is it free."""
     folder = settings.data_dir
     if not folder.exists():
-        there = next(parent for parent in folder.absolute().parents if parent.exists())
-        writable = there.is_dir() and os.access(there, os.W_OK)
-        detail = f"{folder} will be made" if writable else f"{folder} cannot be made: {there} is not writable; give another with --data-dir"
-        yield Finding("data directory", "ok" if writable else "broken", detail)
+        obstacle = _obstacle(folder)
+        detail = f"{folder} cannot be made: {obstacle}; give another with --data-dir" if obstacle else f"{folder} will be made"
+        yield Finding("data directory", "broken" if obstacle else "ok", detail)
         return
     try:
         with exclusive(folder):
@@ -94,36 +102,55 @@ def data_directory(settings: Settings) -> Iterator[Finding]:
         yield Finding("data directory", "note" if os.access(folder, os.W_OK) and folder.is_dir() else "broken", error.message)
 
 
+def _obstacle(folder: Path) -> str | None:
+    """Why the folder cannot be made, if so: one beside it is made and removed, for permissions alone do not tell."""
+    there = next(parent for parent in folder.absolute().parents if parent.exists())
+    try:
+        with TemporaryDirectory(prefix=".innerloop-doctor-", dir=there):
+            return None
+    except OSError as error:
+        return f"{there} cannot be written to ({error.strerror})"
+
+
 def session_store(settings: Settings) -> Iterator[Finding]:
     """Can the session store be opened, and does it answer."""
     kind = settings.store.partition(":")[0]
     file = settings.data_dir / "sessions.sqlite3"
-    if kind == "sqlite" and not file.exists():
+    if kind == "sqlite" and not settings.data_dir.exists() and _obstacle(settings.data_dir):
+        yield Finding("session store", "broken", f"sqlite: {file} cannot be made without the data directory")
+    elif kind == "sqlite" and not file.exists():
         yield Finding("session store", "ok", f"sqlite: {file} will be made")
     elif kind == "sqlite":
         try:
             with exclusive(settings.data_dir):  # no server has it open
-                yield _answering(settings, f"sqlite: {file}, {file.stat().st_size / 2**20:,.1f} MiB of {settings.store_bytes / 2**20:,.0f}")
+                yield from _answering(
+                    settings, f"sqlite: {file}, {file.stat().st_size / 2**20:,.1f} MiB of {settings.store_bytes / 2**20:,.0f}"
+                )
         except DataDirectoryError:
             yield Finding("session store", "note", f"sqlite: {file} is in use, and was not looked into")
     elif kind == "memory":
         yield Finding("session store", "note", "memory: sessions end with the server")
     else:
-        yield _answering(settings, kind)
+        yield from _answering(settings, kind)
 
 
-def _answering(settings: Settings, detail: str) -> Finding:
+def _answering(settings: Settings, detail: str) -> Iterator[Finding]:
     from service.api.app import store_of
 
     async def ask() -> None:
         async with store_of(settings) as store:
             await store.check()
 
-    try:
-        asyncio.run(ask())
-    except ServiceError as error:
-        return Finding("session store", "broken", f"{error.message}; name another with --store")
-    return Finding("session store", "ok", f"{detail}, answers")
+    with capture_logs() as said:  # a line of the log beside the table would say it twice
+        try:
+            asyncio.run(ask())
+        except ServiceError as error:
+            yield Finding("session store", "broken", f"{error.message}; name another with --store")
+            return
+    yield Finding("session store", "ok", f"{detail}, answers")
+    for line in said:
+        if "risk" in line:
+            yield Finding("session store", "note", f"{line['setting']} is {line['found']}, expected {line['wanted']}: {line['risk']}")
 
 
 def model_store(settings: Settings) -> Iterator[Finding]:

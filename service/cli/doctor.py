@@ -1,19 +1,22 @@
 """`innerloop doctor`: can a server run here, and what to do where it cannot."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from innerloop.cli.terminal import folding, show
 from service.cli.checks import findings
 from service.cli.logs import configure_logs
 from service.cli.settings import settings_of
 from service.cli.terminal import plain_errors
+from service.config import Settings
+from service.errors import BadConfigError
 
 _SHOWN = {"ok": ("ok", "green"), "note": ("note", "yellow"), "broken": ("broken", "bold red")}
 
@@ -29,14 +32,28 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Check that `serve` can run with the same options and environment. The exit status is 1 where something is broken."""
-    configure_logs()  # what a store says goes to stderr
-    found = list(findings(settings_of(host=host, port=port, data_dir=data_dir, model_store=model_store, device=device, store=store)))
+    configure_logs()
+    given = {"host": host, "port": port, "data_dir": data_dir, "model_store": model_store, "device": device, "store": store}
+    settings, failed = _settings(given)
+    found = list(findings(settings, failed=failed))
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in found], indent=2))
     else:
-        table = Table("", "what", "how it is")
+        table = Table("", *folding("what", "how it is"))
         for each in found:
-            table.add_row(Text(*_SHOWN[each.state]), each.what, Text(each.detail, overflow="fold"))
-        Console().print(table)
+            table.add_row(Text(*_SHOWN[each.state]), each.what, each.detail)
+        show(table)
     if any(each.state == "broken" for each in found):
         raise typer.Exit(1)
+
+
+def _settings(given: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
+    """The settings, and the check that has failed by them: a store that cannot be keeps no other check from its turn."""
+    try:
+        return settings_of(**given), {}
+    except BadConfigError as error:
+        try:
+            settings = settings_of(**{**given, "store": "memory"})
+        except BadConfigError:
+            raise error from None
+        return settings, {"session store": f"{error.message}; name another with --store"}

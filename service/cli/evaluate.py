@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from innerloop.cli.terminal import folding, show
 from service.cli.terminal import plain_errors
 from service.errors import BadDataError, StepsOutOfRangeError, WrongInputKindError
 from service.inputs.preprocessing import Preprocessing
@@ -33,7 +34,7 @@ def evaluate(
     way: Annotated[list[int] | None, typer.Option(help="Classes in an episode; repeat for more (default: 5, 20).")] = None,
     shot: Annotated[list[int] | None, typer.Option(help="Examples of each class; repeat for more (default: 1, 5).")] = None,
     steps: Annotated[int | None, typer.Option(help="Inner steps; the meta-model's default when absent.")] = None,
-    episodes: Annotated[int | None, typer.Option(min=2, help="Episodes of each cell. [default: 10000; 400 in a report]")] = None,
+    episodes: Annotated[int | None, typer.Option(min=2, help="Episodes of each cell (default: 10,000; 400 in a report).")] = None,
     queries: Annotated[int, typer.Option(min=1, help="Queries of each class.")] = 5,
     seed: Annotated[int, typer.Option(help="Names the episodes.")] = 1,
     rotations: Annotated[bool, typer.Option("--rotations", help="Classes turned by 90, 180 and 270 degrees count too.")] = False,
@@ -70,12 +71,12 @@ def evaluate(
         ]
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = Table("data", "way", "shot", "inner steps", "accuracy", "calibration error", "episodes")
+    table = Table(*folding("data", "way", "shot", "inner steps", "accuracy", "calibration error", "episodes"))
     for shape, judged in results:
         accuracy = f"{judged.accuracy:.2%} ± {judged.ci95:.2%}"
         cells = (data, shape.way, shape.shot[0], steps, accuracy, f"{judged.calibration_error:.2%}", f"{episodes:,}")
         table.add_row(*map(str, cells))
-    Console().print(table)
+    show(table)
 
 
 def _report(stored: Stored, classes: ClassInputs, shapes: list[EpisodeShape], how: Judging, *, steps: int, data: str, folder: Path) -> None:

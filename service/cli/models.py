@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
+from innerloop.cli.figures import figures
+from innerloop.cli.terminal import folding, show
+from innerloop.wire import ErrorRow, EvaluationRow
 from service.cli.terminal import plain_errors
 from service.errors import BadDataError, RegistryError
-from service.registry.manifest import ErrorRow, EvaluationRow
 from service.registry.read import read, versions
 
 
@@ -25,10 +26,10 @@ def models(
     if as_json:
         typer.echo(json.dumps([_facts(folder) for folder in versions(model_store)], indent=2))
         return
-    table = Table("model", "takes", "adapts", "accuracy or error")
+    table = Table(Column("model", no_wrap=True), *folding("takes", "adapts", "accuracy or error"))
     for folder in versions(model_store):
         table.add_row(f"{folder.parent.name}@{folder.name}", *_described(folder))
-    Console().print(table)
+    show(table)
 
 
 def _facts(folder: Path) -> dict[str, object]:
@@ -47,12 +48,6 @@ def _described(folder: Path) -> tuple[str, str, str]:
         return ("", "", f"refused: {error.message}")
     recipe = manifest.recipe
     adapts = f"{manifest.training.preset}, scope {recipe.scope}, {recipe.steps_default} steps (up to {recipe.steps_max})"
-    return (manifest.input.kind, adapts, "\n".join([*map(_accuracy, manifest.evaluation), *map(_error, manifest.errors)]))
-
-
-def _error(row: ErrorRow) -> str:
-    return f"{row.shot} shots, {row.steps} steps: squared error {row.squared_error:.3f} ± {row.ci95:.3f}"
-
-
-def _accuracy(row: EvaluationRow) -> str:
-    return f"{row.way}-way {row.shot}-shot {row.accuracy:.2%} ± {row.ci95:.2%}"
+    accuracies = [EvaluationRow(**row.model_dump()) for row in manifest.evaluation]
+    errors = [ErrorRow(**row.model_dump()) for row in manifest.errors]
+    return (manifest.input.kind, adapts, figures(accuracies, errors))

@@ -21,7 +21,7 @@ from service.training.sources.load import load_tasks
 
 @plain_errors
 def search(
-    config: Annotated[Path, typer.Argument(help="The configuration, a TOML file with a table [search].")],
+    config: Annotated[Path, typer.Argument(help=r"The configuration, a TOML file with a table \[search].")],
     trials: Annotated[int, typer.Option(min=1, help="Finish when there are so many trials, those of earlier runs among them.")] = 20,
     timeout: Annotated[float | None, typer.Option(min=0, help="Stop after so many seconds; --resume goes on.")] = None,
     data_root: Annotated[Path | None, typer.Option(envvar="INNERLOOP_DATA_ROOT", help="Folder that holds the data sets.")] = None,
@@ -29,7 +29,7 @@ def search(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study in the run folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the trials as JSON, for programs; what happens goes to stderr.")] = False,
 ) -> None:
-    """Try what the table [search] of CONFIG allows, and write the best configuration, a table and a figure into the run folder."""
+    r"""Try what the table \[search] of CONFIG allows, and write the best configuration, a table and a figure into the run folder."""
     asked, ends = interrupted(), time.monotonic() + (float("inf") if timeout is None else timeout)
     space = read_search_space(config)
     run = run or Path("runs") / f"{space.options.name}-search"

@@ -104,6 +104,36 @@ def test_a_data_directory_that_cannot_be_is_broken(command: Command, tmp_path: P
     assert states(command, "--data-dir", tmp_path / "data" / "below", status=1)["data directory"][0] == "broken"
 
 
+def test_a_data_directory_where_nothing_can_be_made_is_broken_and_so_is_what_is_kept_in_it(command: Command) -> None:
+    found = states(command, "--data-dir", "/proc/foo", status=1)
+    assert found["data directory"][0] == found["session store"][0] == "broken"
+    assert found["data directory"][1].startswith("/proc/foo cannot be made: /proc cannot be written to (")
+    assert found["port"][0] == "ok"
+
+
+def test_looking_leaves_nothing_behind(command: Command, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+    states(command)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_store_that_cannot_be_is_one_failed_check_in_words(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for options, variable in ((("--store", "mysql://user:secret@host"), "sqlite"), ((), "postgres")):
+        monkeypatch.setenv("INNERLOOP_STORE", variable)
+        found = states(command, *options, status=1)
+        assert found["session store"] == (
+            "broken",
+            "store: expected sqlite, memory or a Redis URL: redis://…, rediss://… or unix://…; name another with --store",
+        )
+        assert (found["data directory"][0], found["port"][0]) == ("ok", "ok")
+
+
+def test_a_store_that_is_away_is_told_once(command: Command) -> None:
+    result = command("doctor", "--store", "redis://127.0.0.1:1")
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "Redis at 127.0.0.1:1" in result.stdout
+
+
 def test_a_session_file_is_opened_and_one_that_is_none_is_broken(command: Command, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "sessions.sqlite3").write_bytes(b"")
@@ -124,6 +154,16 @@ def test_redis_is_asked(command: Command, tmp_path: Path) -> None:
     finally:
         redis.stop()
     assert states(command, "--store", redis.url, status=1)["session store"][0] == "broken"
+
+
+def test_a_redis_that_may_lose_sessions_is_worth_a_note(command: Command, tmp_path: Path) -> None:
+    redis = RedisProcess(tmp_path, appendfsync="everysec")
+    redis.start()
+    try:
+        state, detail = states(command, "--store", redis.url)["session store"]
+    finally:
+        redis.stop()
+    assert (state, detail) == ("note", "appendfsync is everysec, expected always: the last second of sessions is lost when Redis is killed")
 
 
 def test_a_port_that_somebody_has_is_broken(command: Command) -> None:
@@ -164,4 +204,5 @@ def test_a_server_of_ours_at_the_port_is_a_note(command: Command, innerloop_port
 def test_a_setting_that_cannot_be_is_one_line(command: Command) -> None:
     result = command("doctor", "--device", "tpu")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("Error: device: ")
+    assert result.stderr == "Error: device: expected auto, cpu or cuda:N\n"
+    assert command("doctor", "--device", "tpu", "--store", "mysql").stderr.startswith("Error: device: ")

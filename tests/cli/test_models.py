@@ -19,6 +19,17 @@ def test_every_model_is_listed_and_a_damaged_one_with_the_reason(command: Comman
     assert "sha256" in rows["damaged@1"]
 
 
+def test_figures_of_one_name_are_told_apart_by_their_data(command: Command) -> None:
+    shown = command("models", "--model-store", Path(__file__).parents[2] / "model_store").stdout
+    judged = {
+        line.split("│")[-2].strip() for line in shown.partition("omniglot-maml@")[2].partition("omniglot-vinyals@")[0].splitlines()[:-1]
+    }
+    assert {figure for figure in judged if figure.startswith("5-way 1-shot")} == {
+        "5-way 1-shot 98.20% ± 0.24% on omniglot test classes",
+        "5-way 1-shot 98.82% ± 0.19% on omniglot test classes, turned ones among them",
+    }
+
+
 def test_an_empty_store_is_an_empty_list(command: Command, tmp_path: Path) -> None:
     result = command("models", "--model-store", tmp_path)
     assert result.exit_code == 0

@@ -5,7 +5,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from innerloop import AsyncClient, AsyncSession, Client, DrainingError, RevisionChangedError, Session, SessionNotFoundError
+from innerloop import (
+    AsyncClient,
+    AsyncSession,
+    Client,
+    DrainingError,
+    RevisionChangedError,
+    Session,
+    SessionNotFoundError,
+    WrongAnswerKindError,
+)
 from innerloop.retries import Retries
 from tests.innerloop.server import INFO, OMNIGLOT, FakeServer, problem
 
@@ -63,6 +72,16 @@ def test_an_async_session_is_changed_forked_and_moved(server: FakeServer) -> Non
         assert (back.id, back.info.weights_digest) == ("ses_2", "safetensors of ses_1@1")
         assert [one.id async for one in client.sessions(name="back", created_from=datetime(2026, 1, 1, tzinfo=UTC))] == [back.id]
         assert await client.delete_sessions(confirm=True, name="back") == 1
+
+    run(server, work)
+
+
+def test_an_async_classifier_estimates_nothing_and_says_what_to_use(server: FakeServer) -> None:
+    async def work(client: AsyncClient) -> None:
+        with pytest.raises(WrongAnswerKindError, match="this session predicts labels"):
+            await (await client.adapt(None, SUPPORT)).estimate([b"4"])
+        with pytest.raises(WrongAnswerKindError, match="meta-model omniglot@1 predicts labels"):
+            await client.estimate(None, SUPPORT, [b"4"])
 
     run(server, work)
 

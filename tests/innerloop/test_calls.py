@@ -1,13 +1,16 @@
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from innerloop import calls
-from innerloop.errors import UnusableInputError
+from innerloop.errors import UnusableInputError, WrongAnswerKindError
 from innerloop.exchange import Call
 from innerloop.inputs import Fields
-from innerloop.wire import CreateSession, GrowSession, OneCallRequest, Predictions, PredictRequest
+from innerloop.wire import CreateSession, Estimates, GrowSession, OneCallRequest, Predictions, PredictRequest
 
 ONE: list[Fields] = [{"image": "MQ==", "label": "a"}]
 SUPPORT: list[Fields] = [*ONE, {"image": "Mg==", "label": "b"}]
@@ -148,3 +151,29 @@ def test_what_makes_something_has_a_key_of_its_own_and_may_be_sent_again(build: 
 @pytest.mark.parametrize("call", [calls.change("ses_1", name="x"), calls.delete_sessions(confirm=True)])
 def test_a_call_that_does_more_when_sent_twice_is_not_repeatable(call: Call[object]) -> None:
     assert not call.repeatable
+
+
+def _answers(session: str | None, *predictions: dict[str, object]) -> bytes:
+    whole = {"session": session, "revision": 1, "model": "m@1", "weights_digest": "0", "predictions": predictions}
+    return json.dumps({**whole, "milliseconds": {"decode": 0, "queue": 0, "compute": 0}}).encode()
+
+
+LABELLED = {"label": "a", "score": 0.9, "margin": 0.8, "unfamiliar": False, "top": []}
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "says"),
+    [(Predictions, {"target": [1.0]}, "predicts numbers; use estimate()"), (Estimates, LABELLED, "predicts labels; use predict()")],
+)
+def test_an_answer_of_the_other_kind_says_what_to_use(kind: type[Any], one: dict[str, object], says: str) -> None:
+    with pytest.raises(WrongAnswerKindError) as session:
+        calls.predict("s", [], kind).read(_answers("s", one))
+    with pytest.raises(WrongAnswerKindError) as once:
+        calls.predict_once([], [], kind).read(_answers(None, one))
+    assert (str(session.value), str(once.value)) == (f"this session {says}", f"meta-model m@1 {says}")
+
+
+def test_what_is_neither_kind_of_answer_is_not_taken() -> None:
+    for call in (calls.predict("s", [], Predictions), calls.predict("s", [], Estimates)):
+        with pytest.raises(ValidationError):
+            call.read(_answers("s", {"colour": "blue"}))

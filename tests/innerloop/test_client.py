@@ -15,6 +15,8 @@ from innerloop import (
     SessionNotFoundError,
     SupportNotKeptError,
     UnusableInputError,
+    UnusableSupportError,
+    WrongAnswerKindError,
 )
 from innerloop.retries import Retries
 from tests.innerloop.server import INFO, OMNIGLOT, FakeServer, problem
@@ -170,6 +172,28 @@ def test_one_call_predict_keeps_nothing(server: FakeServer) -> None:
     assert {"model", "steps", "scope", "top_k"} <= set(server.body)
 
 
+def test_a_classifier_estimates_nothing_and_says_what_to_use(server: FakeServer) -> None:
+    with client_of(server) as client:
+        with pytest.raises(WrongAnswerKindError, match=r"this session predicts labels; use predict\(\)"):
+            client.adapt(None, SUPPORT).estimate([b"4"])
+        with pytest.raises(WrongAnswerKindError, match=r"meta-model omniglot@1 predicts labels; use predict\(\)"):
+            client.estimate(None, SUPPORT, [b"4"])
+
+
+def test_numbers_that_a_classifier_refuses_come_with_how_they_become_labels(server: FakeServer) -> None:
+    server.refusal = problem("unusable_support", detail="m@1 tells classes apart", field="support")
+    says = r"m@1 tells classes apart; numbers are taken for what is to be predicted: give labels as text, str\(label\)"
+    with client_of(server) as client:
+        for pair in (([[0.0], [9.0]], [0, 1]), ([[0.0], [9.0]], [0.5, 1.5])):
+            with pytest.raises(UnusableSupportError, match=says):
+                client.adapt("m", pair)
+            with pytest.raises(UnusableSupportError, match=says):
+                client.predict("m", pair, [[1.0]])
+        with pytest.raises(UnusableSupportError) as caught:
+            client.adapt("m", ([[0.0], [9.0]], ["a", "a"]))
+    assert str(caught.value) == "m@1 tells classes apart"
+
+
 def test_models_and_the_server_describe_themselves(server: FakeServer) -> None:
     with client_of(server) as client:
         assert client.models() == (OMNIGLOT,)
@@ -203,7 +227,7 @@ def test_a_server_that_is_not_there_is_named() -> None:
         client.info()
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8000", "http://[", "http://host:port"])
+@pytest.mark.parametrize("url", ["http://[", "http://host:port"])
 def test_an_address_that_is_none_is_named(url: str) -> None:
     with pytest.raises(ServerUnreachableError, match="check the address"), Client(url) as client:
         client.info()

@@ -1,3 +1,6 @@
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
 import httpx2
 import pytest
 
@@ -30,13 +33,39 @@ def test_a_code_of_a_newer_server_is_a_plain_refusal() -> None:
     assert caught.value.problem.code == "not_invented_yet"
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("Wed, 21 Oct 2026 07:28:00 GMT", None), (None, None)])
-def test_retry_after_is_read_when_it_counts_seconds(header: str | None, seconds: float | None) -> None:
-    response = problem("queue_full", status=429)
-    response.headers.update({"Retry-After": header} if header else {})
-    with pytest.raises(QueueFullError) as caught:
-        read_answer(calls.info(), received(response))
-    assert caught.value.retry_after_seconds == seconds
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("-7", 0.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 30.0),
+        ("Wed, 21 Oct 2026 07:27:00 GMT", 0.0),
+        ("soon", None),
+        ("nan", None),
+        ("inf", None),
+        (None, None),
+    ],
+)
+@pytest.mark.parametrize(
+    ("answered", "kind"),
+    [(problem("queue_full", status=429), QueueFullError), (httpx2.Response(503, html="<h1>Busy</h1>"), UnexpectedAnswerError)],
+    ids=["the server's", "a proxy's"],
+)
+def test_retry_after_is_read_as_seconds_or_as_a_moment(
+    answered: httpx2.Response, kind: type[QueueFullError | UnexpectedAnswerError], header: str | None, seconds: float | None
+) -> None:
+    told = {} if header is None else {"Retry-After": header}
+    headers = {**answered.headers, "Date": "Wed, 21 Oct 2026 07:27:30 GMT", **told}
+    with pytest.raises(kind) as caught:
+        read_answer(calls.info(), received(httpx2.Response(answered.status_code, content=answered.content, headers=headers)))
+    assert getattr(caught.value, "retry_after_seconds", "absent") == seconds
+
+
+def test_a_moment_is_waited_for_by_the_clock_here_where_the_answer_names_none() -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    with pytest.raises(UnexpectedAnswerError) as caught:
+        read_answer(calls.info(), received(httpx2.Response(503, html="<h1>Busy</h1>", headers={"Retry-After": soon})))
+    assert 55 < (caught.value.retry_after_seconds or 0) <= 60
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ PUBLIC = [
     "UnusableInputError",
     "UnusableSupportError",
     "UnusableVectorError",
+    "WrongAnswerKindError",
     "WrongInputKindError",
     "__version__",
 ]
@@ -66,6 +67,7 @@ def test_the_public_names_are_these() -> None:
 def test_every_error_is_public() -> None:
     raised = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, errors.InnerloopError)}
     assert raised <= set(innerloop.__all__)
+    assert raised <= set(PUBLIC)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -46,6 +46,11 @@ def test_retry_after_is_never_cut_short() -> None:
         assert 3 < tries(Retries(longest_wait_seconds=1), chance=chance).wait_after(refused("queue_full", "3")) < 4
 
 
+def test_the_retry_after_of_a_proxy_is_honoured_too() -> None:
+    page = UnexpectedAnswerError("a page", status=503, retry_after_seconds=3)
+    assert 3 < tries().wait_after(page) < 4
+
+
 def test_no_wait_begins_that_would_end_after_the_deadline() -> None:
     clock = Clock()
     some = tries(Retries(deadline_seconds=10, first_wait_seconds=1), clock=clock)
@@ -72,7 +77,7 @@ def test_a_try_may_take_no_longer_than_what_is_left() -> None:
     [
         LOST,
         *(refused(code) for code in ("queue_full", "draining", "store_unavailable", "idempotency_key_busy")),
-        *(UnexpectedAnswerError("a page", status=status) for status in (502, 503, 504)),
+        *(UnexpectedAnswerError("a page", status=status) for status in (429, 502, 503, 504)),
     ],
 )
 def test_what_passes_by_itself_is_tried_again_unless_it_is_not_safe(error: InnerloopError) -> None:

@@ -56,6 +56,35 @@ def test_a_data_frame_may_have_its_targets_in_a_column() -> None:
     assert support_fields(frame) == support_fields((TABLE[["long", "wide"]], [0.5, 2.0]))
 
 
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([3, 10], ["3", "10"]),
+        ([3.0, 2.5], ["3", "2.5"]),
+        ([True, False], ["True", "False"]),
+        (pd.Series([1, 2], dtype="Int64"), ["1", "2"]),
+        (pd.Categorical([7, 8]), ["7", "8"]),
+    ],
+)
+def test_a_column_of_labels_is_one_whatever_its_values_are(labels: Any, expected: list[str]) -> None:
+    assert [fields["label"] for fields in support_fields(TABLE.assign(label=labels))] == expected
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "says"),
+    [
+        ("label", [1, None], r"support\[1\], row 1 counted from 0, column 'label': expected a label, got nan; fill it in"),
+        ("label", ["a", None], r"row 1 counted from 0, column 'label': expected a label, got (None|nan); fill it in"),
+        ("label", pd.array([1, None], dtype="Int64"), r"row 1 counted from 0, column 'label': expected a label, got <NA>; fill it in"),
+        ("target", [0.5, None], r"row 1 counted from 0, column 'target': expected finite numbers to predict, got nan; fill it in"),
+        ("target", [0.5, "b"], r"column 'target': expected numbers to predict, got 'b'; a column of classes is called 'label'"),
+    ],
+)
+def test_a_cell_that_is_no_answer_is_named_by_its_row(column: str, cells: Any, says: str) -> None:
+    with pytest.raises(UnusableInputError, match=says):
+        support_fields(TABLE[["long", "wide"]].assign(**{column: cells}))
+
+
 @pytest.mark.parametrize("labels", [["a", "b"], np.array(["a", "b"]), TABLE["label"]])
 def test_inputs_and_labels_may_come_as_a_pair(labels: Any) -> None:
     assert support_fields((TABLE[["long", "wide"]], labels)) == support_fields(TABLE)
@@ -111,6 +140,7 @@ def test_one_input_in_place_of_a_list_is_refused(single: Any) -> None:
         (7, "expected a support set as a mapping"),
         (([[1.0], [2.0]], ["a"]), "a label for each of 2 inputs, got 1"),
         (([[1.0]], [None]), r"support\[0\]: expected a label of text, or numbers to predict, got None"),
+        (([[1.0]], [float("nan")]), r"support\[0\]: expected finite numbers to predict, got nan; fill it in, or leave the row out"),
         (([[1.0]], [True]), r"support\[0\]: expected a label of text, or numbers to predict, got True"),
         ({3: [[1.0]]}, r"support\[3\]: expected a label of text, got 3"),
         (TABLE.rename(columns={"label": "kind"}), "expected one column 'label' in the support set, or 'target' of numbers.*'kind'"),

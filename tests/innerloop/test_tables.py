@@ -52,6 +52,8 @@ def test_a_label_may_hold_the_separator_in_quotes(tmp_path: Path) -> None:
         ("x,y,label\n1,2,a\n1,a\n", "line 3: expected 3 cells as the header has, got 2"),
         ("1,2,3\n4,5,6\n", "expected a header that names the columns in its first line, got 1, 2, 3"),
         ("", "expected a header that names the columns in its first line, got nothing"),
+        ("label\na\nb\n", "line 1: expected columns of numbers beside 'label', got none"),
+        ("\n\ntarget\n1\n", "line 3: expected columns of numbers beside 'target', got none"),
         ("x,label\n", "expected rows below the header, got none"),
         ("x,label,target\n1,a,2\n", "expected one column 'label' or 'target', got the columns"),
         ('x,label\n1,"a\n', "expected a CSV file at"),
@@ -64,6 +66,14 @@ def test_what_cannot_be_read_is_named_by_file_line_and_column(tmp_path: Path, te
         read_table(path)
     assert says in str(refused.value)
     assert str(path) in str(refused.value)
+
+
+def test_a_file_of_tabs_by_its_name_is_parted_by_them_alone(tmp_path: Path) -> None:
+    path = tmp_path / "flowers.TSV"
+    path.write_text("length, cm, dry\tlabel\n5.1\tsetosa\n", encoding="utf-8")
+    assert is_table(path)
+    table = read_table(path)
+    assert (table.vectors, table.answers) == (((5.1,),), ("setosa",))
 
 
 def test_a_support_set_needs_answers(tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
 """What a user reads before anything works."""
 
 import shlex
+from typing import Any
 
 import pytest
+import typer
+from rich.text import Text
 
 from innerloop.cli import main
+from innerloop.cli.service_half import service_commands
 from tests.innerloop.cli.conftest import Command
 
 
@@ -16,6 +20,18 @@ def test_defaults_are_shown(command: Command, name: str) -> None:
 @pytest.mark.parametrize("name", main._COMMANDS)
 def test_every_command_of_the_client_can_answer_programs(command: Command, name: str) -> None:
     assert "--json" in command(name, "--help").stdout
+
+
+@pytest.mark.parametrize("name", [*main._COMMANDS, *service_commands()])
+def test_no_word_in_square_brackets_is_taken_for_markup(name: str) -> None:
+    command: Any = typer.main.get_command(main.app)
+    context = command.commands[name].make_context(name, [], resilient_parsing=True)
+    texts = [context.command.help, *(getattr(parameter, "help", None) for parameter in context.command.params)]
+    assert [text for text in texts if text and Text.from_markup(text).plain != text.replace("\\[", "[")] == []
+
+
+def test_the_table_of_a_search_is_named_in_its_help(command: Command) -> None:
+    assert command("search", "--help").stdout.count("[search]") == 2
 
 
 @pytest.mark.parametrize("name", main._EXAMPLES)

@@ -1,6 +1,6 @@
 import json
 
-from innerloop.wire import ModelInfo, ModelList
+from innerloop.wire import ErrorRow, ModelInfo, ModelList
 from tests.innerloop.cli.conftest import Command
 from tests.innerloop.server import INFO, OMNIGLOT, FakeServer, answer
 
@@ -17,6 +17,18 @@ def test_a_server_says_what_it_is_and_serves(command: Command, server: FakeServe
     assert "(default)" in rows["omniglot@1"]
     assert "5-way 1-shot 97.00% ± 1.00%" in rows["omniglot@1"]
     assert "vector of 3" in rows["table@1"]
+
+
+def test_figures_measured_on_several_data_name_them(command: Command, server: FakeServer, url: str) -> None:
+    (row,) = OMNIGLOT.evaluation
+    twice = OMNIGLOT.model_copy(update={"evaluation": (row, row.model_copy(update={"data": "turned", "accuracy": 0.98}))})
+    error = ErrorRow(data="waves", shot=5, scope="head", steps=10, squared_error=0.25, ci95=0.01, median=0.2, episodes=9, queries=9)
+    waves = OMNIGLOT.model_copy(update={"name": "waves", "default": False, "evaluation": (), "errors": (error,)})
+    server.refusals["GET", "/v1/models"] = answer(ModelList(models=(twice, waves)))
+    shown = command("info", "--url", url).stdout
+    assert "97.00% ± 1.00% on x" in shown
+    assert "98.00% ± 1.00% on turned" in shown
+    assert "5 shots, 10 steps: squared error 0.250 ± 0.010 " in shown
 
 
 def test_json_has_the_servers_answers(command: Command, url: str) -> None:

@@ -1,5 +1,6 @@
 import base64
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -137,6 +138,27 @@ def test_the_address_comes_from_the_environment(command: Command, url: str, monk
     assert command("sessions").exit_code == 0
 
 
+def test_an_address_without_its_scheme_is_wrong_usage(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = command("sessions", "--url", "localhost:8000")
+    assert result.exit_code == 2
+    assert "write http://localhost:8000" in result.stderr
+    monkeypatch.setenv("INNERLOOP_URL", "localhost:8000")
+    assert command("info").exit_code == 2
+
+
+def test_a_zip_of_images_is_asked_about_as_its_folder(command: Command, server: FakeServer, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    command("predict", "ses_0", letters / "alpha", "--url", url)
+    from_folder = server.body
+    packed = Path(shutil.make_archive(str(letters), "zip", letters / "alpha"))
+    answer = json.loads(command("predict", "ses_0", packed, "--url", url, "--json").stdout)
+    assert server.body == from_folder
+    assert [one["file"] for one in answer["predictions"]] == [f"{packed}, image 1", f"{packed}, image 2"]
+    assert command("classify", letters, packed, "--url", url).exit_code == 0
+    server.refusal = problem("broken_image", detail="damaged", field="queries[1]")
+    assert command("classify", letters, packed, "--url", url).stderr == f"Error: {packed}, image 2: damaged\n"
+
+
 def test_a_label_is_shown_as_it_is_written(command: Command, url: str, letters: Path) -> None:
     (letters / "beta").rename(letters / "[red]:smile:")
     assert "[red]:smile: (1)" in command("adapt", letters, "--url", url).stdout
@@ -264,6 +286,22 @@ def test_a_narrow_terminal_cuts_no_id(
     assert long_id in command("sessions", "--url", url).stdout
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_no_file_name_is_cut(command: Command, url: str, letters: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    command("adapt", letters, "--url", url)
+    image = letters / f"{'long' * 30}.png"
+    image.write_bytes(b"1")
+    monkeypatch.setenv("COLUMNS", "80")
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    shown = command("predict", "ses_0", image, "--url", url).stdout
+    assert "…" not in shown
+    widest = max(map(len, re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()))
+    assert (widest <= 80) == terminal
+    assert (str(image) in shown) == (not terminal)
+    assert shown.count("long") >= 24 if terminal else shown.count("long") == 30
+
+
 def test_classifying_in_one_go_keeps_nothing(command: Command, server: FakeServer, url: str, letters: Path) -> None:
     arguments = ("classify", letters, letters / "alpha", "--steps", "2", "--top-k", "1", "--model", "m", "--url", url)
     answer = json.loads(command(*arguments, "--json").stdout)
@@ -315,3 +353,25 @@ def test_a_cell_that_is_no_number_is_named_before_anything_is_sent(command: Comm
     result = command("adapt", flowers, "--url", url)
     assert (result.exit_code, server.requests) == (1, [])
     assert f"{flowers}, line 2, column 'width': expected a number, got 'wide'" in result.stderr
+
+
+def test_a_table_that_is_refused_whole_is_named(command: Command, server: FakeServer, url: str, flowers: Path) -> None:
+    server.refusal = problem("unusable_support", detail="m@1 tells classes apart", field="support")
+    flowers.write_text("length,target\n5.1,1\n", encoding="utf-8")
+    for arguments in (("adapt", flowers), ("classify", flowers, flowers)):
+        assert command(*arguments, "--url", url).stderr.startswith(f"Error: {flowers}: m@1 tells classes apart; numbers are taken for")
+
+
+def test_labels_that_a_regression_refuses_are_named_by_file_and_line(command: Command, server: FakeServer, url: str, flowers: Path) -> None:
+    server.refusal = problem("unusable_support", detail="m@1 predicts numbers", field="support[0].target")
+    assert command("adapt", flowers, "--url", url).stderr == f"Error: {flowers}, line 2: m@1 predicts numbers\n"
+
+
+def test_a_table_for_a_default_of_images_says_how_to_name_another(command: Command, server: FakeServer, url: str, flowers: Path) -> None:
+    server.refusal = problem("wrong_input_kind", detail="support[0]: expected an image, got a vector", field="support[0]")
+    for arguments in (("adapt", flowers), ("classify", flowers, flowers)):
+        result = command(*arguments, "--url", url)
+        assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+        assert f"{flowers}: the server's default meta-model takes images" in result.stderr
+        assert "--model vectors" in result.stderr
+        assert "--model vectors" not in command(*arguments, "--model", "m", "--url", url).stderr

@@ -3,7 +3,14 @@ import re
 import pytest
 
 from innerloop.cli.statuses import EPILOG, LATER, REFUSED, UNREACHABLE, status_of
-from innerloop.errors import ApiError, InnerloopError, ServerUnreachableError, UnexpectedAnswerError, UnusableInputError
+from innerloop.errors import (
+    ApiError,
+    InnerloopError,
+    ServerUnreachableError,
+    UnexpectedAnswerError,
+    UnusableInputError,
+    WrongAnswerKindError,
+)
 from innerloop.wire import Problem
 from tests.innerloop.cli.conftest import Command
 from tests.innerloop.server import FakeServer, problem
@@ -22,7 +29,12 @@ def test_only_what_passes_is_worth_another_try(kind: type[ApiError]) -> None:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(UnusableInputError("no file"), REFUSED), (ServerUnreachableError("no"), UNREACHABLE), (UnexpectedAnswerError("a page"), UNREACHABLE)],
+    [
+        (UnusableInputError("no file"), REFUSED),
+        (WrongAnswerKindError("use estimate()"), REFUSED),
+        (ServerUnreachableError("no"), UNREACHABLE),
+        (UnexpectedAnswerError("a page"), UNREACHABLE),
+    ],
 )
 def test_no_server_is_told_from_a_refusal(error: InnerloopError, status: int) -> None:
     assert status_of(error) == status

@@ -23,6 +23,22 @@ def test_weights_are_written_to_a_file_named_by_the_session(command: Command, he
     assert told == {"session": "ses_0", "file": "ses_0.safetensors", "bytes": 22}
 
 
+def test_what_the_file_ends_in_chooses_the_format(command: Command, here: Path, url: str, letters: Path) -> None:
+    command("adapt", letters, "--url", url)
+    for name, format in {"y.onnx": "onnx", "y.ONNX": "onnx", "y.safetensors": "safetensors", "y.bin": "safetensors"}.items():
+        assert command("export", "ses_0", "--output", here / name, "--url", url).exit_code == 0
+        assert (here / name).read_bytes() == f"{format} of ses_0@1".encode()
+
+
+@pytest.mark.parametrize(("name", "format"), [("z.onnx", "safetensors"), ("z.safetensors", "onnx")])
+def test_a_file_that_ends_otherwise_than_its_format_is_wrong_usage(
+    command: Command, server: FakeServer, here: Path, url: str, name: str, format: str
+) -> None:
+    result = command("export", "ses_0", "--output", here / name, "--format", format, "--url", url)
+    assert (result.exit_code, server.requests, (here / name).exists()) == (2, [], False)
+    assert f"--format {format}" in " ".join(result.stderr.replace("│", " ").split())
+
+
 def test_a_file_is_overwritten_only_by_force(command: Command, here: Path, url: str, letters: Path) -> None:
     command("adapt", letters, "--url", url)
     (here / "ses_0.safetensors").write_bytes(b"mine")
