@@ -70,7 +70,14 @@ function edit(model) {
 function editorFor(model) {
   const kind = kindOf(model);
   if (kind === "drawing" || kind === "photo") return new ClassCards({ drawable: kind === "drawing", failed });
-  return new TableEditor({ columns: model.input.length ?? null, most: model.input.longest ?? undefined, targets: kind === "regression" });
+  const { length, longest } = model.input;
+  return new TableEditor({ columns: length ?? null, most: longest ?? undefined, targets: kind === "regression", failed, said: done });
+}
+
+/** Says what a person has just done, and that what was wrong before is mended. */
+function done(text) {
+  calm();
+  say(text);
 }
 
 /** Says in the button what adapting will do. */
