@@ -35,6 +35,11 @@ export class PictureQuestion extends EventTarget {
     return this.#pad.isEmpty ? null : this.#pad.picture("query.png");
   }
 
+  /** Whether the pen makes it, and not a picture that was given. */
+  get isDrawn() {
+    return this.#given === null;
+  }
+
   clear() {
     this.#pad.clear();
   }
