@@ -92,3 +92,15 @@ def test_the_loss_is_described_to_those_who_cannot_see_the_chart(hands: Hands) -
         "Loss on your examples: below 0.001 from the start; guessing would be 0.69.",
         "Loss on your examples: from 4 to 2 in 2 inner steps.",
     ]
+
+
+def test_a_regression_opened_by_its_link_is_estimated_in_python_with_the_options_of_the_call(hands: Hands) -> None:
+    body = """
+    const ask = { call: "predict", session: "ses_1", inputs: [{ kind: "vector", numbers: [1.5] }], options: { top_k: 1, nearest: 2 } };
+    const open = (estimates) => ({ call: "open", session: "ses_1", estimates });
+    return [true, false].map((estimates) => it.asPython([open(estimates), ask], "http://here", { whole: true }).split("answer = ")[1]);
+    """
+    assert run(hands, "snippets", body) == [
+        "session.estimate([[1.5]], nearest=2)\nprint(answer.predictions)",
+        "session.predict([[1.5]], top_k=1, nearest=2)\nprint(answer.predictions)",
+    ]

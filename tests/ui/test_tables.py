@@ -278,6 +278,15 @@ def test_a_regression_is_shown_as_the_calls_that_were_made(page: Page, regressio
     assert [{"vector": x, "target": y} for x, y in zip(inputs, targets, strict=True)] == regression[0]["support"]
 
 
+@pytest.mark.usefixtures("regression")
+def test_a_function_opened_by_its_link_is_estimated_in_python(page: Page) -> None:
+    page.evaluate("id => location.hash = `#/session/${id}`", SESSION)
+    page.locator(".plot svg").wait_for()
+    page.get_by_role("radio", name="Python").check()
+    cell(page, "x").fill("1.5")
+    expect(page.locator("#snippets pre")).to_contain_text("session.estimate([[1.5]])")
+
+
 def test_a_point_is_asked_about_marked_and_taught(page: Page, regression: list[dict[str, Any]]) -> None:
     page.get_by_role("button", name="Try some numbers").click()
     page.locator("#adapt").click()
