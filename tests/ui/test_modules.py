@@ -85,6 +85,11 @@ def test_an_error_names_the_picture_in_place_of_its_number(hands: Hands) -> None
     ]
 
 
+def test_numbers_on_an_axis_are_short(hands: Hands) -> None:
+    body = "return [0, 1.25, -99999, 4.3e12, -2e12, 1.24e-7].map(it.brief)"
+    assert run(hands, "brief", body) == ["0", "1.3", "-1e5", "4.3e12", "-2e12", "1.2e-7"]
+
+
 def test_the_loss_is_described_to_those_who_cannot_see_the_chart(hands: Hands) -> None:
     body = "return [it.inWords([1.5, 0.25], Math.log(5)), it.inWords([0.0001, 0.0001], Math.log(2)), it.inWords([4, 3, 2])]"
     assert run(hands, "chart", body) == [

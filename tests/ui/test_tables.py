@@ -260,6 +260,7 @@ def test_a_function_is_adapted_to_points_and_plotted(page: Page, regression: lis
     expect(plot.locator("circle")).to_have_count(6)
     assert regression[0]["support"][0] == {"vector": [-4], "target": pytest.approx(2.5 * math.sin(-3.2), abs=0.01)}
     curve = [tuple(map(float, pair.split(","))) for pair in str(plot.locator(".curve").get_attribute("points")).split()]
+    expect(page.locator("#learned")).not_to_contain_text("Leave-one-out")
     slopes = {round((b[1] - a[1]) / (b[0] - a[0]), 3) for a, b in pairwise(curve)}
     assert len(slopes) == 1, "the server's function is a straight line"
 
@@ -276,6 +277,21 @@ def test_a_regression_is_shown_as_the_calls_that_were_made(page: Page, regressio
     pair = python[python.index("([[") : python.index(",\n", python.index("([["))]
     inputs, targets = ast.literal_eval(pair)
     assert [{"vector": x, "target": y} for x, y in zip(inputs, targets, strict=True)] == regression[0]["support"]
+
+
+@pytest.mark.usefixtures("regression")
+def test_huge_numbers_on_the_axes_stay_within_the_card(page: Page) -> None:
+    cell(page, "x of row 1").focus()
+    paste(page, "-4312345678901\t-86e11\n4312345678901\t86e11\n")
+    page.locator("#adapt").click()
+    expect(page.locator(".plot svg text").first).to_have_text("-1.2e13")
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll(".plot svg text, .learned svg text")].filter((text) => {
+          const [inner, outer] = [text, text.closest("svg")].map((node) => node.getBoundingClientRect());
+          return inner.left < outer.left - 1 || inner.right > outer.right + 1;
+        }).length"""
+    )
+    assert outside == 0
 
 
 @pytest.mark.usefixtures("regression")
