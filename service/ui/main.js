@@ -17,6 +17,7 @@ import { sessionList } from "./sessions.js";
 import { TableEditor } from "./table.js";
 import { TargetReply } from "./target_reply.js";
 import { VectorQuestion } from "./vector_question.js";
+import { deadLink, endOf } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 const journal = new Journal();
@@ -32,6 +33,7 @@ let editor = null; // of the support set
 let edited = null; // the meta-model that it is for
 let ask = null; // the panel of the session that is open
 let opened = null; // its id
+let isOurs = false; // whether it was adapted to what stands on the page
 
 // Models ----------------------------------------------------------------------------------------------------------------
 
@@ -54,22 +56,30 @@ function edit(model) {
   at("model-about").textContent = about(model);
   Object.assign(at("steps"), { max: model.steps_max, placeholder: model.steps_default, value: "" });
   at("steps").disabled = model.steps_max === 0;
-  if (edited !== null && kindOf(edited) === kindOf(model) && model.input.length === edited.input.length) {
-    edited = model;
-    return;
+  if (edited === null || !isSameEditor(edited, model)) {
+    editor = editorFor(model);
+    editor.addEventListener("change", ready);
+    at("support").replaceChildren(editor.element);
+    at("show-tools").replaceChildren(...editor.tools);
   }
   edited = model;
-  editor = editorFor(model);
-  editor.addEventListener("change", ready);
-  at("support").replaceChildren(editor.element);
-  at("show-tools").replaceChildren(...editor.tools);
+  if (isPicture(model)) editor.takes({ drawable: kindOf(model) === "drawing" });
   at("show-hint").textContent = editor.hint;
   ready();
 }
 
+/** Whether what was shown to one meta-model can be shown to another: any picture, but rows of as many numbers only. */
+function isSameEditor(one, other) {
+  return (isPicture(one) && isPicture(other)) || (kindOf(one) === kindOf(other) && one.input.length === other.input.length);
+}
+
+function isPicture(model) {
+  return model.input.kind === "image";
+}
+
 function editorFor(model) {
   const kind = kindOf(model);
-  if (kind === "drawing" || kind === "photo") return new ClassCards({ drawable: kind === "drawing", failed });
+  if (isPicture(model)) return new ClassCards({ drawable: kind === "drawing", failed, said: done });
   const { length, longest } = model.input;
   return new TableEditor({ columns: length ?? null, most: longest ?? undefined, targets: kind === "regression", failed, said: done });
 }
@@ -82,7 +92,7 @@ function done(text) {
 
 /** Says in the button what adapting will do. */
 function ready() {
-  at("adapt").textContent = opened === null ? "Adapt" : "Adapt again";
+  at("adapt").textContent = opened !== null && isOurs ? "Adapt again" : "Adapt";
 }
 
 // Sessions --------------------------------------------------------------------------------------------------------------
@@ -109,6 +119,7 @@ async function adapt() {
 /** Throws an Error in words when a support set is not worth sending. */
 function demand(model, examples) {
   const isRegression = kindOf(model) === "regression";
+  if (examples.some(({ label }) => label === "")) throw new Error("Give the class a name: one with examples has none.");
   if (isRegression && examples.length === 0) throw new Error("Give it a few points first: a row of the table each.");
   if (!isRegression && new Set(examples.map(({ label }) => label)).size < 2) {
     throw new Error("Show it at least two different things first: give two classes an example each.");
@@ -117,6 +128,7 @@ function demand(model, examples) {
 
 function options() {
   const steps = at("steps").value;
+  if (at("steps").validity.badInput || !/^-?\d*$/.test(steps)) throw new Error(`Inner steps: expected a whole number${steps && `, got ${steps}`}.`);
   return { ...(steps === "" ? {} : { steps: Number(steps) }), ttl_seconds: Number(at("lifetime").value) };
 }
 
@@ -124,6 +136,7 @@ function options() {
 function open(session, examples = null) {
   close();
   opened = session.session;
+  isOurs = examples !== null;
   const model = models.find((one) => referenceOf(one) === session.model) ?? chosen();
   const isRegression = kindOf(model) === "regression";
   const known = examples ? [...examples] : null;
@@ -171,6 +184,13 @@ function tell(session, examples, model, question) {
   listSessions();
 }
 
+/** Closes what is open, and the address names it no more; Back opens it again unless it `isGone`. */
+function leave({ isGone }) {
+  const address = location.pathname + location.search;
+  if (opened !== null && location.hash.endsWith(opened)) isGone ? history.replaceState(null, "", address) : history.pushState(null, "", address);
+  close();
+}
+
 function close() {
   ask?.close();
   ask = null;
@@ -183,7 +203,7 @@ function close() {
 
 /** Opens the session that the address names. */
 async function followAddress() {
-  const id = /^#\/session\/(ses_\w+)$/.exec(location.hash)?.[1];
+  const id = /^#\/session\/(.+)$/.exec(location.hash)?.[1];
   if (id === undefined || id === opened) return;
   try {
     const session = await api.session(id);
@@ -193,7 +213,7 @@ async function followAddress() {
     say("The session is open: ask it. Its examples stay on the server, so what stands above is for a new one.");
   } catch (error) {
     close();
-    failed(error);
+    failed(error instanceof Problem && error.ended ? new Error(deadLink(id, error)) : error);
   }
 }
 
@@ -220,8 +240,7 @@ async function end({ session: id }) {
   try {
     await api.remove(id);
     if (id === opened) {
-      close();
-      history.replaceState(null, "", location.pathname);
+      leave({ isGone: true });
     }
     say(`${id} is deleted.`);
     at("sessions").focus();
@@ -236,9 +255,10 @@ async function end({ session: id }) {
 /** An open session refused: if it is no more, there is nothing left to ask. */
 function refused(error, examples) {
   if (error instanceof Problem && error.ended) {
-    close();
+    leave({ isGone: true });
     listSessions();
-    error.message += " Press Adapt to make a new one from the examples on this page.";
+    failed(new Error(endOf(error)));
+    return;
   }
   failed(error, examples);
 }
@@ -247,7 +267,7 @@ function refused(error, examples) {
 
 at("adapt").addEventListener("click", adapt);
 at("model").addEventListener("change", () => {
-  close();
+  leave({ isGone: false });
   edit(chosen());
 });
 at("refresh").addEventListener("click", listSessions);

@@ -56,6 +56,32 @@ def test_everything_is_done_by_keyboard_alone(hands: Hands) -> None:
     expect(page.locator("#status")).to_contain_text("one more example")
 
 
+def test_the_pen_begins_in_the_middle_of_every_drawing_and_an_added_one_is_announced(hands: Hands) -> None:
+    page = hands.page
+    hands.card(0).locator("canvas").focus()
+    press(page, *ANGLE, "Enter")
+    expect(page.locator("#status")).to_have_text("Added a drawing to first thing: 1 example.")
+    press(page, *ANGLE, "Enter")
+    expect(page.locator("#status")).to_have_text("Added a drawing to first thing: 2 examples.")
+    one, two = (picture.get_attribute("src") for picture in hands.card(0).locator(".thumb img").all())
+    assert one == two
+
+
+def test_the_chip_that_the_model_grew_by_keeps_the_focus(hands: Hands) -> None:
+    hands.take_samples()
+    hands.adapt()
+    hands.page.get_by_role("button", name="Ask about kite-query.png").click()
+    chip = hands.page.locator(".chips").get_by_role("button", name="kite")
+    chip.focus()
+    press(hands.page, "Enter")
+    expect(hands.learned).to_contain_text("revision 2")
+    expect(chip).to_be_focused()
+    hands.page.get_by_role("textbox", name="Name of a new class").fill("boat")
+    press(hands.page, "Enter")
+    expect(hands.learned).to_contain_text("revision 3")
+    assert hands.page.locator(".chips button").all_inner_texts() == ["anchor", "boat", "comet", "hook", "kite", "ladder"]
+
+
 def test_a_stroke_is_taken_back_by_backspace(hands: Hands) -> None:
     hands.draw(hands.card(0).locator("canvas"), SHAPES["cross"])
     for _ in SHAPES["cross"]:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from innerloop import Client
 from tests.ui.hands import Hands
@@ -18,6 +18,7 @@ def test_a_session_is_opened_again_by_its_link(page: Page, url: str, client: Cli
     page.get_by_role("button", name="Ask about kite-query.png").click()
     expect(hands.guess).to_have_text("kite")
     expect(page.locator("#session-list .current")).to_contain_text("two characters")
+    expect(page.locator("#adapt")).to_have_text("Adapt")
     expect(page.locator(".near li")).to_contain_text(["kite", "kite", "anchor", "anchor"])
     expect(page.locator(".near .unseen").first).to_have_text(re.compile("^#[34]$"))
 
@@ -58,5 +59,37 @@ def test_a_session_whose_examples_were_not_kept_is_not_offered_to_grow(page: Pag
     page.goto(f"{url}/#/session/{session.id}")
     page.get_by_role("button", name="Ask about kite-query.png").click()
     expect(page.locator(".reply")).to_contain_text("cannot grow")
+    answer = {"label": "kite", "score": 0.6, "top": [], "unfamiliar": True}
+    page.route("**/predict", lambda route: route.fulfill(json={"predictions": [answer]}))
+    page.get_by_role("button", name="Ask about anchor-query.png").click()
+    expect(page.locator(".doubt")).to_have_text("Unlike every class you showed: take this guess with care.")
     expect(page.locator(".teach")).to_be_hidden()
     expect(page.locator(".nearest")).to_be_hidden()
+
+
+def test_drawings_stay_when_another_model_of_pictures_is_chosen_and_the_address_forgets_the_session(hands: Hands, url: str) -> None:
+    page = hands.page
+    hands.take_samples()
+    hands.adapt()
+    expect(page.locator("#adapt")).to_have_text("Adapt again")
+    page.locator("#model").select_option("shapes@1")
+    expect(page.locator(".card .thumb")).to_have_count(10)
+    assert page.url == f"{url}/"
+    expect(page.locator("#question")).to_be_hidden()
+    expect(page.locator("#adapt")).to_have_text("Adapt")
+    page.go_back()
+    expect(page.locator("#question")).to_be_visible()
+
+
+def test_a_copied_link_is_said_where_it_is_seen_and_moves_nothing(hands: Hands, context: BrowserContext) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    hands.take_samples()
+    hands.adapt()
+    before = hands.page.locator("#ask").bounding_box()
+    hands.page.get_by_role("button", name="Copy link").click()
+    expect(hands.page.locator("#status")).to_have_text("Copied the link.")
+    box = hands.page.locator("#status").bounding_box()
+    assert box is not None
+    assert box["height"] > 20
+    assert box["y"] + box["height"] < 900
+    assert hands.page.locator("#ask").bounding_box() == before
