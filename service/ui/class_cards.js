@@ -32,7 +32,7 @@ export class ClassCards extends EventTarget {
     ];
     this.takes({ drawable });
     this.#support.addEventListener("change", () => this.#show());
-    acceptDrops(this.element, (given) => this.#take(given, null));
+    acceptDrops(this.element, { dropped: (given) => this.#take(given, null), failed });
     this.clear();
   }
 
@@ -125,6 +125,7 @@ export class ClassCards extends EventTarget {
       id,
       take: (given) => this.#take(given, id),
       attempt: (work) => this.#attempt(work),
+      failed: this.#failed,
       said: this.#said,
     });
     this.#cards.set(id, card);
@@ -144,7 +145,7 @@ class Card {
   #add;
   #said;
 
-  constructor({ support, id, take, attempt, said }) {
+  constructor({ support, id, take, attempt, failed, said }) {
     this.#support = support;
     this.#id = id;
     this.#said = said;
@@ -178,7 +179,7 @@ class Card {
         element("div", { class: "card-side" }, this.#thumbs, tools),
       ),
     );
-    acceptDrops(this.element, take);
+    acceptDrops(this.element, { dropped: take, failed });
   }
 
   /** Whether something is drawn that was not added. */

@@ -8,12 +8,12 @@ import { codePanel } from "./code_panel.js";
 import { pasted } from "./files.js";
 import { Journal } from "./journal.js";
 import { learned } from "./learned.js";
-import { about, kindOf, referenceOf } from "./models.js";
+import { about, headline, kindOf, referenceOf } from "./models.js";
 import { calm, copy, failed, say } from "./notices.js";
 import { PictureQuestion } from "./picture_question.js";
 import { regressionPlot } from "./plot.js";
 import { CHARACTERS, sampleQueries } from "./samples.js";
-import { sessionList } from "./sessions.js";
+import { SessionList } from "./sessions.js";
 import { TableEditor } from "./table.js";
 import { TargetReply } from "./target_reply.js";
 import { VectorQuestion } from "./vector_question.js";
@@ -25,6 +25,8 @@ const api = new Api((call) => {
   calm();
   journal.record(call);
 });
+
+const list = new SessionList({ save, end });
 
 const WAITING = { vector: "Type numbers and watch the answer change." };
 
@@ -39,6 +41,7 @@ let isOurs = false; // whether it was adapted to what stands on the page
 
 async function start() {
   at("snippets").append(codePanel(journal, { origin: location.href.replace(/\/?(#.*)?$/, ""), copied: copy }));
+  at("session-list").append(list.element);
   models = (await api.models()).filter(({ status }) => status === "serving");
   if (models.length === 0) throw new Error("This server has no meta-model to adapt. Put one into its model store and start it again.");
   at("model").replaceChildren(...models.map((model) => new Option(referenceOf(model), referenceOf(model), model.default, model.default)));
@@ -54,6 +57,7 @@ function chosen() {
 function edit(model) {
   at("model").value = referenceOf(model);
   at("model-about").textContent = about(model);
+  for (const [id, text] of Object.entries(headline(model))) at(id).textContent = text;
   Object.assign(at("steps"), { max: model.steps_max, placeholder: model.steps_default, value: "" });
   at("steps").disabled = model.steps_max === 0;
   if (edited === null || !isSameEditor(edited, model)) {
@@ -220,7 +224,7 @@ async function followAddress() {
 async function listSessions() {
   try {
     const found = await api.sessions();
-    at("session-list").replaceChildren(sessionList(found, { current: opened, save, end }));
+    list.show(found, opened);
   } catch (error) {
     failed(error);
   }

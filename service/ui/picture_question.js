@@ -27,7 +27,7 @@ export class PictureQuestion extends EventTarget {
       button("Camera", () => this.#attempt(() => photograph("A picture to ask about", (photo) => this.#become(photo)))),
     );
     this.element = element("div", { class: "question", "data-takes": true, ongive: (event) => this.#take(event.detail) }, this.#pad.element, tools);
-    acceptDrops(this.element, (given) => this.#take(given));
+    acceptDrops(this.element, { dropped: (given) => this.#take(given), failed });
   }
 
   get input() {

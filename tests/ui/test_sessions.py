@@ -2,8 +2,9 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from innerloop import Client
 from tests.ui.hands import Hands
@@ -48,6 +49,10 @@ def test_a_deleted_session_leaves_the_list_and_the_page(hands: Hands, client: Cl
     hands.take_samples()
     session = hands.adapt()
     hands.page.get_by_role("button", name=f"Delete {session}").click()
+    hands.page.get_by_role("button", name=f"Really delete {session}?").blur()
+    hands.page.get_by_role("button", name=f"Delete {session}", exact=True).click()
+    expect(hands.page.locator("#session-list")).to_contain_text(session)
+    hands.page.get_by_role("button", name=f"Really delete {session}?").click()
     expect(hands.page.locator("#session-list")).not_to_contain_text(session)
     expect(hands.page.locator("#question")).to_be_hidden()
     assert session not in [each.id for each in client.sessions()]
@@ -93,3 +98,34 @@ def test_a_copied_link_is_said_where_it_is_seen_and_moves_nothing(hands: Hands, 
     assert box["height"] > 20
     assert box["y"] + box["height"] < 900
     assert hands.page.locator("#ask").bounding_box() == before
+
+
+def test_older_sessions_are_shown_when_they_are_asked_for(hands: Hands) -> None:
+    session = {"model": "omniglot@3", "revision": 1, "labels": ["a", "b"], "pinned": True, "expires_at": None}
+    pages = {"": range(30), "after=ses_29": range(30, 45)}
+
+    def answer(route: Route) -> None:
+        numbers = pages[urlsplit(route.request.url).query]
+        found = [{"session": f"ses_{number}", "name": f"number {number}", **session} for number in numbers]
+        route.fulfill(json={"sessions": found, "next": "ses_29" if len(found) == 30 else None})
+
+    hands.page.route("**/v1/sessions*", answer)
+    hands.page.get_by_role("button", name="Refresh").click()
+    rows = hands.page.locator("#session-list li")
+    expect(rows).to_have_count(20)
+    expect(rows.first).to_contain_text("number 44")
+    assert hands.page.evaluate("(({ scrollHeight, clientHeight }) => scrollHeight > clientHeight)(document.querySelector('.sessions'))")
+    hands.page.get_by_role("button", name="Show older (25)").click()
+    expect(rows).to_have_count(40)
+    expect(hands.page.get_by_role("link", name="number 24", exact=True)).to_be_focused()
+    hands.page.get_by_role("button", name="Show older (5)").click()
+    expect(rows.last).to_contain_text("number 0")
+
+
+def test_the_headline_says_what_the_model_takes(hands: Hands) -> None:
+    title = hands.page.get_by_role("heading", level=1)
+    expect(title).to_contain_text("Draw three things")
+    hands.page.locator("#model").select_option("vectors@1")
+    expect(title).to_contain_text("rows of numbers")
+    hands.page.locator("#model").select_option("shapes@1")
+    expect(title).to_contain_text("Draw three things")
