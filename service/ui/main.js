@@ -2,6 +2,7 @@
 
 import { Api, Problem } from "./api.js";
 import { Ask } from "./ask.js";
+import { counted } from "./cells.js";
 import { ClassCards } from "./class_cards.js";
 import { ClassReply } from "./class_reply.js";
 import { codePanel } from "./code_panel.js";
@@ -112,7 +113,7 @@ async function adapt() {
     const session = await api.adapt({ model: referenceOf(model), examples, ...options() });
     open(session, examples);
     const steps = session.losses.length - 1;
-    say(`Adapted${steps ? ` in ${steps} inner steps` : ""}. Now ask about a new one.`);
+    say(`Adapted${steps ? ` in ${counted(steps, "inner step")}` : ""}. Now ask about a new one.`);
   } catch (error) {
     failed(error, examples);
   } finally {

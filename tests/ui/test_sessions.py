@@ -98,6 +98,9 @@ def test_a_copied_link_is_said_where_it_is_seen_and_moves_nothing(hands: Hands, 
     assert box["height"] > 20
     assert box["y"] + box["height"] < 900
     assert hands.page.locator("#ask").bounding_box() == before
+    hands.page.mouse.move(5, 5)
+    hands.page.mouse.down()
+    expect(hands.page.locator("#status")).to_have_class(re.compile("visually-hidden"))
 
 
 def test_older_sessions_are_shown_when_they_are_asked_for(hands: Hands) -> None:
