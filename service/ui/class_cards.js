@@ -38,6 +38,7 @@ export class ClassCards extends EventTarget {
 
   /** Goes on with the same classes and examples for a meta-model of drawings or of photos. */
   takes({ drawable }) {
+    if (!drawable) this.#commit(); // its pads are about to hide
     this.element.classList.toggle("photos", !drawable);
     this.hint = drawable
       ? "Name each class, then draw an example and add it: two of each are better than one. Files and folders can be dropped, pictures pasted."
@@ -46,7 +47,7 @@ export class ClassCards extends EventTarget {
 
   /** `[{ label, input }]`, with what is drawn but not added yet. */
   get examples() {
-    for (const card of this.#cards.values()) card.commit();
+    this.#commit();
     return this.#support.examples;
   }
 
@@ -67,6 +68,10 @@ export class ClassCards extends EventTarget {
     const examples = await sampleExamples();
     this.#support.reset(CHARACTERS);
     examples.forEach((example) => this.add(example));
+  }
+
+  #commit() {
+    for (const card of this.#cards.values()) card.commit();
   }
 
   #addClass() {

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from innerloop import Client
-from tests.ui.hands import Hands
+from tests.ui.hands import SHAPES, Hands
 
 
 def test_a_session_is_opened_again_by_its_link(page: Page, url: str, client: Client, support: Path) -> None:
@@ -84,6 +84,24 @@ def test_drawings_stay_when_another_model_of_pictures_is_chosen_and_the_address_
     expect(page.locator("#adapt")).to_have_text("Adapt")
     page.go_back()
     expect(page.locator("#question")).to_be_visible()
+
+
+def test_what_is_on_a_pad_stays_when_a_model_of_photos_is_chosen(page: Page, url: str) -> None:
+    def answer(route: Route) -> None:
+        models = route.fetch().json()["models"]
+        for model in models:
+            if model["name"] == "shapes":
+                model["input"]["preprocessing"]["kind"] = "photo"
+        route.fulfill(json={"models": models})
+
+    page.route("**/v1/models", answer)
+    page.goto(url)
+    hands = Hands(page)
+    hands.draw(hands.card(0).locator("canvas"), SHAPES["vee"])
+    page.locator("#model").select_option("shapes@1")
+    expect(hands.card(0).locator(".thumb")).to_have_count(1)
+    expect(hands.card(0).locator("canvas")).to_be_hidden()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("photos")
 
 
 def test_a_copied_link_is_said_where_it_is_seen_and_moves_nothing(hands: Hands, context: BrowserContext) -> None:
