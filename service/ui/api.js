@@ -22,7 +22,7 @@ export class Unreachable extends Error {
   }
 }
 
-/** Calls of the server that gave this page; `made` is told of each that succeeded, as `{ call, … }`. */
+/** Calls of the server that gave this page; `made` is told of each that succeeded, as `{ call, … }`; one that opens a session without classes `estimates` numbers. */
 export class Api {
   #made;
 
@@ -46,7 +46,7 @@ export class Api {
 
   async session(id) {
     const session = await ask("GET", `v1/sessions/${encodeURIComponent(id)}`);
-    this.#made({ call: "open", session: id });
+    this.#made({ call: "open", session: id, estimates: !session.labels?.length });
     return session;
   }
 

@@ -8,7 +8,7 @@ const PAUSE_MS = 120;
 /**
  * A panel that asks a session.
  *
- * `question` has an `input` that may be null and tells of its changes; `reply` shows an answer (`show(prediction)`) with so many `nearest` examples,
+ * `question` has an `input` that may be null, `isDrawn` where the pen makes it, and tells of its changes; `reply` shows an answer (`show(prediction)`) with so many `nearest` examples,
  * nothing (`show(null)`), and calls its `onteach(lesson)` with `{ label }` or `{ target }`. `examples` are those that made the session, where the page
  * has them. `grown(session, example)` is told of every growth, `failed(error)` of every error.
  */
@@ -81,6 +81,7 @@ export class Ask {
 
   #refused(error) {
     this.#reply.show(null);
-    this.#failed(error, [{ input: this.#question.input }]);
+    const isBegun = error.code === "blank_image" && this.#question.isDrawn; // a drawing that has hardly begun is no mistake
+    if (!isBegun) this.#failed(error, [{ input: this.#question.input }]);
   }
 }

@@ -1,10 +1,11 @@
 /** The loss per inner step, drawn as it falls. */
 
+import { brief } from "./brief.js";
 import { element, shape } from "./elements.js";
 
 const WIDTH = 320;
 const HEIGHT = 100;
-const LEFT = 38;
+const LEFT = 46;
 const RIGHT = 10;
 const TOP = 10;
 const BOTTOM = 24;
@@ -69,7 +70,7 @@ function ticks(count) {
 
 function short(number) {
   if (number <= 0) return "0";
-  return number < 0.001 ? "below 0.001" : Number(number.toPrecision(2)).toString();
+  return number < 0.001 ? "below 0.001" : brief(number);
 }
 
 /** Shows one point more at a time; all at once to those who asked for less motion. */

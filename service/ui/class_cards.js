@@ -1,6 +1,7 @@
 /** The support set as cards, one a class: draw, drop, paste, choose or photograph its examples. */
 
 import { photograph } from "./camera.js";
+import { counted } from "./cells.js";
 import { button, element } from "./elements.js";
 import { acceptDrops, chooseFiles, chooseFolder } from "./files.js";
 import { hueOf } from "./hues.js";
@@ -9,35 +10,44 @@ import { Pad } from "./pad.js";
 import { CHARACTERS, sampleExamples } from "./samples.js";
 import { SupportSet } from "./support_set.js";
 
-/** An editor of a picture support set; tells of changes with `change`, and gives errors to `failed`. */
+/** An editor of a picture support set; tells of changes with `change`, gives errors to `failed`, and tells `said` what was added. */
 export class ClassCards extends EventTarget {
   #support = new SupportSet();
   #cards = new Map();
   #list = element("ul", { class: "cards" });
   #failed;
+  #said;
 
-  constructor({ drawable, failed }) {
+  constructor({ drawable, failed, said }) {
     super();
     this.#failed = failed;
+    this.#said = said;
     const add = element("li", { class: "add-card" }, button("Add a class", () => this.#addClass()));
-    this.element = element("div", { class: drawable ? "picture-editor" : "picture-editor photos" }, this.#list);
+    this.element = element("div", { class: "picture-editor" }, this.#list);
     this.#list.append(add);
     this.tools = [
       button("Try our drawings", () => this.#attempt(() => this.loadSamples())),
       button("Open a folder", () => this.#attempt(() => this.#openFolder()), { title: "A folder with one folder of pictures per class" }),
       button("Start over", () => this.clear()),
     ];
+    this.takes({ drawable });
+    this.#support.addEventListener("change", () => this.#show());
+    acceptDrops(this.element, { dropped: (given) => this.#take(given, null), failed });
+    this.clear();
+  }
+
+  /** Goes on with the same classes and examples for a meta-model of drawings or of photos. */
+  takes({ drawable }) {
+    if (!drawable) this.#commit(); // its pads are about to hide
+    this.element.classList.toggle("photos", !drawable);
     this.hint = drawable
       ? "Name each class, then draw an example and add it: two of each are better than one. Files and folders can be dropped, pictures pasted."
       : "Name each class and give it a few pictures: drop or paste them, choose files, or take them with the camera.";
-    this.#support.addEventListener("change", () => this.#show());
-    acceptDrops(this.element, (given) => this.#take(given, null));
-    this.clear();
   }
 
   /** `[{ label, input }]`, with what is drawn but not added yet. */
   get examples() {
-    for (const card of this.#cards.values()) card.commit();
+    this.#commit();
     return this.#support.examples;
   }
 
@@ -58,6 +68,10 @@ export class ClassCards extends EventTarget {
     const examples = await sampleExamples();
     this.#support.reset(CHARACTERS);
     examples.forEach((example) => this.add(example));
+  }
+
+  #commit() {
+    for (const card of this.#cards.values()) card.commit();
   }
 
   #addClass() {
@@ -116,6 +130,8 @@ export class ClassCards extends EventTarget {
       id,
       take: (given) => this.#take(given, id),
       attempt: (work) => this.#attempt(work),
+      failed: this.#failed,
+      said: this.#said,
     });
     this.#cards.set(id, card);
     this.#list.lastElementChild.before(card.element);
@@ -132,10 +148,12 @@ class Card {
   #thumbs = element("ul", { class: "thumbs" });
   #remove;
   #add;
+  #said;
 
-  constructor({ support, id, take, attempt }) {
+  constructor({ support, id, take, attempt, failed, said }) {
     this.#support = support;
     this.#id = id;
+    this.#said = said;
     this.#name = element("input", {
       class: "name",
       maxlength: 200,
@@ -166,7 +184,7 @@ class Card {
         element("div", { class: "card-side" }, this.#thumbs, tools),
       ),
     );
-    acceptDrops(this.element, take);
+    acceptDrops(this.element, { dropped: take, failed });
   }
 
   /** Whether something is drawn that was not added. */
@@ -181,6 +199,7 @@ class Card {
     const drawn = this.#pad.picture(`${this.#label.trim()}-${count + 1}.png`);
     this.#pad.clear();
     this.#support.addExample(this.#id, drawn);
+    this.#said(`Added a drawing to ${this.#label.trim() || "the class"}: ${counted(count + 1, "example")}.`);
   }
 
   focusName() {

@@ -46,9 +46,18 @@ export class ClassReply {
     this.#nearest.know(added, examples);
     this.#labels = labels;
     this.#grows = grows;
-    this.#chips.replaceChildren(
-      ...labels.map((label) => button(label, () => this.onteach({ label }), { class: "quiet chip", "data-hue": this.#hue(label) })),
-    );
+    this.#offer(labels);
+  }
+
+  /** A chip for each label; one that stays is not moved, so that it keeps the focus. */
+  #offer(labels) {
+    const known = new Map([...this.#chips.children].map((chip) => [chip.textContent, chip]));
+    for (const [label, chip] of known) if (!labels.includes(label)) chip.remove();
+    labels.forEach((label, place) => {
+      const chip = known.get(label) ?? button(label, () => this.onteach({ label }), { class: "quiet chip" });
+      chip.dataset.hue = this.#hue(label);
+      if (this.#chips.children[place] !== chip) this.#chips.insertBefore(chip, this.#chips.children[place] ?? null);
+    });
   }
 
   show(prediction) {
@@ -62,7 +71,7 @@ export class ClassReply {
       return;
     }
     this.#guess.replaceChildren(element("b", {}, prediction.label), ` ${percent(prediction.score)}`, ahead(prediction));
-    this.#doubt.textContent = "Unlike every class you showed: take this guess with care, or teach it as something new.";
+    this.#doubt.textContent = `Unlike every class you showed: take this guess with care${this.#grows ? ", or teach it as something new" : ""}.`;
     this.#bars.replaceChildren(...prediction.top.map((one) => this.#bar(one)));
   }
 

@@ -17,8 +17,8 @@ export async function chooseFolder() {
   return files.filter(isPicture).map((file) => given(file, file.webkitRelativePath.split("/").at(-2)));
 }
 
-/** Takes what is dropped on a place: `dropped` is given the files. */
-export function acceptDrops(place, dropped) {
+/** Takes what is dropped on a place: `dropped` is given the files, or `failed` an Error in words where one of them is no picture. */
+export function acceptDrops(place, { dropped, failed }) {
   place.addEventListener("dragover", (event) => {
     if (!event.dataTransfer.types.includes("Files")) return;
     event.preventDefault();
@@ -33,7 +33,10 @@ export function acceptDrops(place, dropped) {
     event.preventDefault();
     event.stopPropagation();
     place.classList.remove("dropping");
-    dropped(await filesOf(event.dataTransfer));
+    const files = await filesOf(event.dataTransfer);
+    const odd = files.find(({ file }) => file.type !== "" && !isPicture(file)); // what the browser does not know the server may
+    if (odd) failed(new Error(`${odd.file.name} is no picture (it is ${odd.file.type}), so nothing was added. Drop pictures, or a folder of them.`));
+    else dropped(files);
   });
 }
 

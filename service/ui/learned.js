@@ -13,7 +13,7 @@ export function learned(session, { copied, extra = null }) {
     element(
       "dl",
       { class: "facts" },
-      ...fact("Leave-one-out", leaveOneOut(session)),
+      ...(session.labels?.length ? fact("Leave-one-out", leaveOneOut(session)) : []), // of a function there are no classes to guess
       ...fact("Time", spent(session)),
       ...fact("Knows", knows(session)),
       ...fact("Session", element("code", {}, session.session), ` revision ${session.revision}, ends ${expiry(session)} `, copyLink(session, copied)),

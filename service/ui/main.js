@@ -2,21 +2,23 @@
 
 import { Api, Problem } from "./api.js";
 import { Ask } from "./ask.js";
+import { counted } from "./cells.js";
 import { ClassCards } from "./class_cards.js";
 import { ClassReply } from "./class_reply.js";
 import { codePanel } from "./code_panel.js";
 import { pasted } from "./files.js";
 import { Journal } from "./journal.js";
 import { learned } from "./learned.js";
-import { about, kindOf, referenceOf } from "./models.js";
+import { about, headline, kindOf, referenceOf } from "./models.js";
 import { calm, copy, failed, say } from "./notices.js";
 import { PictureQuestion } from "./picture_question.js";
 import { regressionPlot } from "./plot.js";
 import { CHARACTERS, sampleQueries } from "./samples.js";
-import { sessionList } from "./sessions.js";
+import { SessionList } from "./sessions.js";
 import { TableEditor } from "./table.js";
 import { TargetReply } from "./target_reply.js";
 import { VectorQuestion } from "./vector_question.js";
+import { deadLink, endOf } from "./words.js";
 
 const at = (id) => document.getElementById(id);
 const journal = new Journal();
@@ -25,6 +27,8 @@ const api = new Api((call) => {
   journal.record(call);
 });
 
+const list = new SessionList({ save, end });
+
 const WAITING = { vector: "Type numbers and watch the answer change." };
 
 let models = [];
@@ -32,11 +36,13 @@ let editor = null; // of the support set
 let edited = null; // the meta-model that it is for
 let ask = null; // the panel of the session that is open
 let opened = null; // its id
+let isOurs = false; // whether it was adapted to what stands on the page
 
 // Models ----------------------------------------------------------------------------------------------------------------
 
 async function start() {
   at("snippets").append(codePanel(journal, { origin: location.href.replace(/\/?(#.*)?$/, ""), copied: copy }));
+  at("session-list").append(list.element);
   models = (await api.models()).filter(({ status }) => status === "serving");
   if (models.length === 0) throw new Error("This server has no meta-model to adapt. Put one into its model store and start it again.");
   at("model").replaceChildren(...models.map((model) => new Option(referenceOf(model), referenceOf(model), model.default, model.default)));
@@ -52,30 +58,46 @@ function chosen() {
 function edit(model) {
   at("model").value = referenceOf(model);
   at("model-about").textContent = about(model);
+  for (const [id, text] of Object.entries(headline(model))) at(id).textContent = text;
   Object.assign(at("steps"), { max: model.steps_max, placeholder: model.steps_default, value: "" });
   at("steps").disabled = model.steps_max === 0;
-  if (edited !== null && kindOf(edited) === kindOf(model) && model.input.length === edited.input.length) {
-    edited = model;
-    return;
+  if (edited === null || !isSameEditor(edited, model)) {
+    editor = editorFor(model);
+    editor.addEventListener("change", ready);
+    at("support").replaceChildren(editor.element);
+    at("show-tools").replaceChildren(...editor.tools);
   }
   edited = model;
-  editor = editorFor(model);
-  editor.addEventListener("change", ready);
-  at("support").replaceChildren(editor.element);
-  at("show-tools").replaceChildren(...editor.tools);
+  if (isPicture(model)) editor.takes({ drawable: kindOf(model) === "drawing" });
   at("show-hint").textContent = editor.hint;
   ready();
 }
 
+/** Whether what was shown to one meta-model can be shown to another: any picture, but rows of as many numbers only. */
+function isSameEditor(one, other) {
+  return (isPicture(one) && isPicture(other)) || (kindOf(one) === kindOf(other) && one.input.length === other.input.length);
+}
+
+function isPicture(model) {
+  return model.input.kind === "image";
+}
+
 function editorFor(model) {
   const kind = kindOf(model);
-  if (kind === "drawing" || kind === "photo") return new ClassCards({ drawable: kind === "drawing", failed });
-  return new TableEditor({ columns: model.input.length ?? null, most: model.input.longest ?? undefined, targets: kind === "regression" });
+  if (isPicture(model)) return new ClassCards({ drawable: kind === "drawing", failed, said: done });
+  const { length, longest } = model.input;
+  return new TableEditor({ columns: length ?? null, most: longest ?? undefined, targets: kind === "regression", failed, said: done });
+}
+
+/** Says what a person has just done, and that what was wrong before is mended. */
+function done(text) {
+  calm();
+  say(text);
 }
 
 /** Says in the button what adapting will do. */
 function ready() {
-  at("adapt").textContent = opened === null ? "Adapt" : "Adapt again";
+  at("adapt").textContent = opened !== null && isOurs ? "Adapt again" : "Adapt";
 }
 
 // Sessions --------------------------------------------------------------------------------------------------------------
@@ -91,7 +113,7 @@ async function adapt() {
     const session = await api.adapt({ model: referenceOf(model), examples, ...options() });
     open(session, examples);
     const steps = session.losses.length - 1;
-    say(`Adapted${steps ? ` in ${steps} inner steps` : ""}. Now ask about a new one.`);
+    say(`Adapted${steps ? ` in ${counted(steps, "inner step")}` : ""}. Now ask about a new one.`);
   } catch (error) {
     failed(error, examples);
   } finally {
@@ -102,6 +124,7 @@ async function adapt() {
 /** Throws an Error in words when a support set is not worth sending. */
 function demand(model, examples) {
   const isRegression = kindOf(model) === "regression";
+  if (examples.some(({ label }) => label === "")) throw new Error("Give the class a name: one with examples has none.");
   if (isRegression && examples.length === 0) throw new Error("Give it a few points first: a row of the table each.");
   if (!isRegression && new Set(examples.map(({ label }) => label)).size < 2) {
     throw new Error("Show it at least two different things first: give two classes an example each.");
@@ -110,6 +133,7 @@ function demand(model, examples) {
 
 function options() {
   const steps = at("steps").value;
+  if (at("steps").validity.badInput || !/^-?\d*$/.test(steps)) throw new Error(`Inner steps: expected a whole number${steps && `, got ${steps}`}.`);
   return { ...(steps === "" ? {} : { steps: Number(steps) }), ttl_seconds: Number(at("lifetime").value) };
 }
 
@@ -117,6 +141,7 @@ function options() {
 function open(session, examples = null) {
   close();
   opened = session.session;
+  isOurs = examples !== null;
   const model = models.find((one) => referenceOf(one) === session.model) ?? chosen();
   const isRegression = kindOf(model) === "regression";
   const known = examples ? [...examples] : null;
@@ -164,6 +189,13 @@ function tell(session, examples, model, question) {
   listSessions();
 }
 
+/** Closes what is open, and the address names it no more; Back opens it again unless it `isGone`. */
+function leave({ isGone }) {
+  const address = location.pathname + location.search;
+  if (opened !== null && location.hash.endsWith(opened)) isGone ? history.replaceState(null, "", address) : history.pushState(null, "", address);
+  close();
+}
+
 function close() {
   ask?.close();
   ask = null;
@@ -176,7 +208,7 @@ function close() {
 
 /** Opens the session that the address names. */
 async function followAddress() {
-  const id = /^#\/session\/(ses_\w+)$/.exec(location.hash)?.[1];
+  const id = /^#\/session\/(.+)$/.exec(location.hash)?.[1];
   if (id === undefined || id === opened) return;
   try {
     const session = await api.session(id);
@@ -186,14 +218,14 @@ async function followAddress() {
     say("The session is open: ask it. Its examples stay on the server, so what stands above is for a new one.");
   } catch (error) {
     close();
-    failed(error);
+    failed(error instanceof Problem && error.ended ? new Error(deadLink(id, error)) : error);
   }
 }
 
 async function listSessions() {
   try {
     const found = await api.sessions();
-    at("session-list").replaceChildren(sessionList(found, { current: opened, save, end }));
+    list.show(found, opened);
   } catch (error) {
     failed(error);
   }
@@ -213,8 +245,7 @@ async function end({ session: id }) {
   try {
     await api.remove(id);
     if (id === opened) {
-      close();
-      history.replaceState(null, "", location.pathname);
+      leave({ isGone: true });
     }
     say(`${id} is deleted.`);
     at("sessions").focus();
@@ -229,9 +260,10 @@ async function end({ session: id }) {
 /** An open session refused: if it is no more, there is nothing left to ask. */
 function refused(error, examples) {
   if (error instanceof Problem && error.ended) {
-    close();
+    leave({ isGone: true });
     listSessions();
-    error.message += " Press Adapt to make a new one from the examples on this page.";
+    failed(new Error(endOf(error)));
+    return;
   }
   failed(error, examples);
 }
@@ -240,7 +272,7 @@ function refused(error, examples) {
 
 at("adapt").addEventListener("click", adapt);
 at("model").addEventListener("change", () => {
-  close();
+  leave({ isGone: false });
   edit(chosen());
 });
 at("refresh").addEventListener("click", listSessions);

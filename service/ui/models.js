@@ -29,6 +29,20 @@ const TAKES = {
   regression: ({ length }) => (length > 1 ? `Learns a function of ${length} numbers from points.` : "Learns a function from points."),
 };
 
+/** What a person can do with it, by the ids of the page's headline. */
+export function headline(model) {
+  const [show, watch, unseen, ask] = HEADLINES[kindOf(model)];
+  return { "title-show": show, "title-watch": watch, "lead-unseen": unseen, "lead-ask": ask };
+}
+
+const APART = "Watch a model tell them apart.";
+const HEADLINES = {
+  drawing: ["Draw three things, twice each.", APART, "It has never seen what you draw.", "then draw one of them again."],
+  photo: ["Show it three things, in two photos each.", APART, "It has never seen your things.", "then show it one of them again."],
+  vector: ["Give it a few rows of numbers of each kind.", APART, "It has never seen your table.", "then give it another row."],
+  regression: ["Give it a few points.", "Watch a model find the function.", "It has never seen your function.", "then ask for its value anywhere."],
+};
+
 function measured({ data, way, shot, accuracy }, kind) {
   const examples = shot === 1 ? "one example" : `${shot} examples`;
   const unseen = kind === "vector" ? data : "unseen classes";

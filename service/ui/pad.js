@@ -7,12 +7,13 @@ const SIDE = 224;
 const INK = "#111";
 const WIDTH = 8;
 const KEY_STEP = 8;
+const MIDDLE = { x: SIDE / 2, y: SIDE / 2, down: false };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export class Pad extends EventTarget {
   #strokes = [];
   #drawing = null; // the pointer that draws
-  #pen = { x: SIDE / 2, y: SIDE / 2, down: false }; // of the arrow keys
+  #pen = { ...MIDDLE }; // of the arrow keys
   #canvas;
   #stage;
 
@@ -55,7 +56,7 @@ export class Pad extends EventTarget {
   }
 
   clear() {
-    this.#pen.down = false;
+    this.#pen = { ...MIDDLE };
     this.#become([]);
   }
 
@@ -134,6 +135,7 @@ function draw(context, strokes) {
   context.fillRect(0, 0, SIDE, SIDE);
   Object.assign(context, { strokeStyle: INK, lineWidth: WIDTH, lineCap: "round", lineJoin: "round" });
   for (const stroke of strokes) {
+    dot(context, stroke[0]);
     context.beginPath();
     context.moveTo(stroke[0].x, stroke[0].y);
     // Through the middles between points, bent by the points: a hand's curve, not a polygon.
@@ -144,6 +146,14 @@ function draw(context, strokes) {
     context.lineTo(stroke.at(-1).x, stroke.at(-1).y);
     context.stroke();
   }
+}
+
+/** What the pen leaves where it touches the sheet: a line without length would be no line. */
+function dot(context, { x, y }) {
+  context.fillStyle = INK;
+  context.beginPath();
+  context.arc(x, y, WIDTH / 2, 0, 2 * Math.PI);
+  context.fill();
 }
 
 function cross(context, { x, y, down }) {

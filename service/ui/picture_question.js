@@ -27,12 +27,17 @@ export class PictureQuestion extends EventTarget {
       button("Camera", () => this.#attempt(() => photograph("A picture to ask about", (photo) => this.#become(photo)))),
     );
     this.element = element("div", { class: "question", "data-takes": true, ongive: (event) => this.#take(event.detail) }, this.#pad.element, tools);
-    acceptDrops(this.element, (given) => this.#take(given));
+    acceptDrops(this.element, { dropped: (given) => this.#take(given), failed });
   }
 
   get input() {
     if (this.#given) return this.#given;
     return this.#pad.isEmpty ? null : this.#pad.picture("query.png");
+  }
+
+  /** Whether the pen makes it, and not a picture that was given. */
+  get isDrawn() {
+    return this.#given === null;
   }
 
   clear() {

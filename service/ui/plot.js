@@ -1,11 +1,12 @@
 /** The function that a one-dimensional regression adapted to, over its points. */
 
+import { brief } from "./brief.js";
 import { element, shape } from "./elements.js";
 import { vector } from "./inputs.js";
 
 const WIDTH = 320;
 const HEIGHT = 200;
-const EDGE = { left: 38, right: 10, top: 10, bottom: 24 };
+const EDGE = { left: 46, right: 10, top: 10, bottom: 24 };
 const SAMPLES = 121;
 const UNKNOWN = [-5, 5]; // of x, where the page does not have the points
 
@@ -41,9 +42,9 @@ function drawn(curve, points, question) {
   });
   return shape(
     "svg",
-    { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `The adapted function through ${points.length} points, from x ${short(x.low)} to ${short(x.high)}, y ${short(y.low)} to ${short(y.high)}.` },
-    ...[y.low, y.high].map((value) => shape("text", { x: EDGE.left - 6, y: y.of(value) + 3.5, "text-anchor": "end" }, short(value))),
-    ...[x.low, x.high].map((value) => shape("text", { x: x.of(value), y: HEIGHT - 8, "text-anchor": value === x.low ? "start" : "end" }, short(value))),
+    { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `The adapted function through ${points.length} points, from x ${brief(x.low)} to ${brief(x.high)}, y ${brief(y.low)} to ${brief(y.high)}.` },
+    ...[y.low, y.high].map((value) => shape("text", { x: EDGE.left - 6, y: y.of(value) + 3.5, "text-anchor": "end" }, brief(value))),
+    ...[x.low, x.high].map((value) => shape("text", { x: x.of(value), y: HEIGHT - 8, "text-anchor": value === x.low ? "start" : "end" }, brief(value))),
     y.low < 0 && y.high > 0 ? shape("line", { class: "rule", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: y.of(0), y2: y.of(0) }) : null,
     marker,
     shape("polyline", { class: "curve", points: curve.map(([a, b]) => `${x.of(a)},${y.of(b)}`).join(" ") }),
@@ -54,8 +55,4 @@ function drawn(curve, points, question) {
 function scale(values, from, to) {
   const [low, high] = [Math.min(...values), Math.max(...values)];
   return { low, high, of: (value) => from + ((value - low) * (to - from)) / (high - low || 1) };
-}
-
-function short(value) {
-  return Number(value.toPrecision(2)).toString();
 }

@@ -4,16 +4,42 @@ import { button, element } from "./elements.js";
 
 const SHOWN = 20;
 
-/** A list; `open`, `save` and `end` are called with a session. */
-export function sessionList(sessions, { current, ...actions }) {
-  if (sessions.length === 0) return element("p", { class: "hint" }, "None yet: adapting makes one.");
-  const rest = sessions.length - SHOWN;
-  return element(
-    "div",
-    {},
-    element("ul", { class: "sessions" }, ...sessions.slice(0, SHOWN).map((session) => row(session, session.session === current, actions))),
-    rest > 0 ? element("p", { class: "hint" }, `and ${rest} older`) : null,
-  );
+/** A list in a box of its own; `save` and `end` are called with a session. */
+export class SessionList {
+  #sessions = [];
+  #current = null;
+  #shown = SHOWN;
+  #actions;
+  #rows = element("ul", { class: "sessions" });
+  #none = element("p", { class: "hint" }, "None yet: adapting makes one.");
+  #older = button("", () => this.#showOlder());
+
+  constructor(actions) {
+    this.#actions = actions;
+    this.element = element("div", {}, this.#none, this.#rows, this.#older);
+    this.show([], null);
+  }
+
+  /** Shows sessions, newest first, as many as before. */
+  show(sessions, current) {
+    this.#sessions = sessions;
+    this.#current = current;
+    const rest = sessions.length - this.#shown;
+    const top = this.#rows.scrollTop;
+    this.#rows.replaceChildren(...sessions.slice(0, this.#shown).map((session) => row(session, session.session === current, this.#actions)));
+    this.#rows.scrollTop = top;
+    this.#rows.hidden = sessions.length === 0;
+    this.#none.hidden = sessions.length > 0;
+    this.#older.textContent = `Show older (${rest})`;
+    this.#older.hidden = rest <= 0;
+  }
+
+  #showOlder() {
+    const first = this.#shown;
+    this.#shown += SHOWN;
+    this.show(this.#sessions, this.#current);
+    this.#rows.children[first].querySelector("a").focus();
+  }
 }
 
 /** When a session ends, in words. */
@@ -43,7 +69,20 @@ function row(session, isCurrent, { save, end }) {
       "div",
       { class: "tools" },
       button("Export", () => save(session), { "aria-label": `Export ${id}, a safetensors file` }),
-      button("Delete", () => end(session), { "aria-label": `Delete ${id}` }),
+      deletion(id, () => end(session)),
     ),
   );
+}
+
+/** A button that deletes when it is pressed a second time before anything else is. */
+function deletion(id, end) {
+  let isAsked = false;
+  const ask = (asked) => {
+    isAsked = asked;
+    press.textContent = asked ? "Really delete?" : "Delete";
+    press.setAttribute("aria-label", asked ? `Really delete ${id}?` : `Delete ${id}`);
+  };
+  const press = button("", () => (isAsked ? end() : ask(true)), { onblur: () => ask(false) });
+  ask(false);
+  return press;
 }

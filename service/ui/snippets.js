@@ -12,7 +12,7 @@ export function asCurl(calls, origin, { whole }) {
 
 /** A Python program that makes the same calls. */
 export function asPython(calls, origin, { whole }) {
-  const numbers = calls.some(({ examples = [] }) => examples.some(({ target }) => target !== undefined));
+  const numbers = calls.some(({ estimates, examples = [] }) => estimates || examples.some(({ target }) => target !== undefined));
   const body = calls.map((call, place) => PYTHON[call.call](call, whole, calls[place - 1]?.session === call.session, numbers)).join("\n\n");
   const imports = [
     /\bb64decode\(/.test(body) ? "from base64 import b64decode" : null,
@@ -54,7 +54,8 @@ const PYTHON = {
   grow: ({ session, examples }, whole, known) => `session = ${handle(session, known)}.add(\n${support(examples, whole)},\n)\nprint(session.revision)`,
   predict: ({ session, inputs, options }, whole, known, numbers) => {
     const queries = `[${inputs.map((input) => pythonInput(input, whole)).join(", ")}]`;
-    const call = numbers ? `estimate(${queries})` : `predict(${queries}${given(options)})`;
+    const { top_k: _, ...others } = options; // numbers have no ranks
+    const call = numbers ? `estimate(${queries}${given(others)})` : `predict(${queries}${given(options)})`;
     return `answer = ${handle(session, known)}.${call}\nprint(answer.predictions)`;
   },
   export: ({ session }, _, known) => `with open("${session}.safetensors", "wb") as file:\n    file.write(${handle(session, known)}.export())`,

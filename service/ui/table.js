@@ -1,27 +1,32 @@
 /** A table of numbers as a support set: a row an example, its class or its target in the last column. */
 
+import { cellsOf, counted, demandEven, nameOf, number, withoutHeader } from "./cells.js";
 import { button, element } from "./elements.js";
 import { vector } from "./inputs.js";
 
 const FIRST_COLUMNS = 2; // of a meta-model that takes any number of them
 
-/** An editor like `ClassCards`; `columns` is null where the person decides, on `most` at most. */
+/** An editor like `ClassCards`; `columns` is null where the person decides, on `most` at most. `said(text)` is told what a paste did. */
 export class TableEditor extends EventTarget {
   #targets;
   #columns;
   #most; // columns; null where they are fixed
+  #failed;
+  #said;
   #wider = button("Add a column", () => this.#widen(this.#columns + 1));
   #narrower = button("Remove a column", () => this.#widen(this.#columns - 1));
   #body = element("tbody");
   #head = element("tr");
 
-  constructor({ columns, most = Infinity, targets }) {
+  constructor({ columns, most = Infinity, targets, failed, said }) {
     super();
+    this.#failed = failed;
+    this.#said = said;
     this.#targets = targets;
     this.#most = columns === null ? most : null;
     this.#columns = columns ?? FIRST_COLUMNS;
     const table = element("table", {}, element("thead", {}, this.#head), this.#body);
-    this.element = element("div", { class: "table-editor", onpaste: (event) => this.#paste(event), oninput: () => this.#grow() }, table);
+    this.element = element("div", { class: "table-editor", onpaste: (event) => this.#pasted(event), oninput: () => this.#grow() }, table);
     this.tools = [
       button("Try some numbers", () => this.fill(sample(this.#columns, targets))),
       ...(columns === null ? [this.#wider, this.#narrower] : []),
@@ -47,7 +52,7 @@ export class TableEditor extends EventTarget {
   }
 
   add({ label, target, input }) {
-    const rows = this.#rows().filter((cells) => cells.some((cell) => cell !== ""));
+    const rows = this.#rows().filter(isFilled);
     const numbers = Array.from({ length: this.#columns }, (_, place) => input.numbers[place] ?? "");
     this.fill([...rows, [...numbers, label ?? target]]);
   }
@@ -65,9 +70,9 @@ export class TableEditor extends EventTarget {
 
   /** Puts empty columns behind the others, or takes the last ones away; the classes stay. */
   #widen(columns) {
-    const rows = this.#rows().map((cells) => [...Array.from({ length: columns }, (_, place) => (place < this.#columns ? cells[place] : "")), cells.at(-1)]);
+    const rows = this.#rows().map((cells) => widened(cells, columns));
     this.#columns = columns;
-    this.fill(rows.filter((cells) => cells.some((cell) => cell !== "")));
+    this.fill(rows.filter(isFilled));
   }
 
   #rows() {
@@ -99,7 +104,7 @@ export class TableEditor extends EventTarget {
 
   /** Keeps one empty row at the end, to type into. */
   #grow() {
-    if (this.#rows().at(-1).some((cell) => cell !== "")) this.#addRow();
+    if (isFilled(this.#rows().at(-1))) this.#addRow();
     this.dispatchEvent(new Event("change"));
   }
 
@@ -111,41 +116,66 @@ export class TableEditor extends EventTarget {
     target.focus();
   }
 
-  /**
-   * Cells of a spreadsheet or lines of a CSV file go into the cells from the one that has the focus.
-   *
-   * Where the person decides on the columns, there are as many as the first line needs once it begins in the first of them.
-   */
-  #paste(event) {
-    const text = event.clipboardData.getData("text/plain").trimEnd();
-    if (!/[\t\n,;]/.test(text) || !event.target.closest("td")) return;
+  #pasted(event) {
+    const lines = cellsOf(event.clipboardData.getData("text/plain"));
+    const cell = event.target.closest("td");
+    if (lines === null || cell === null) return;
     event.preventDefault();
-    const [top, left] = [event.target.closest("tr").rowIndex - 1, event.target.closest("td").cellIndex];
-    const separator = text.includes("\t") ? "\t" : text.includes(";") ? ";" : ",";
-    const lines = text.split(/\r?\n/);
-    const needed = Math.min(lines[0].split(separator).length - 1, this.#most ?? 0);
-    if (left === 0 && needed >= 1 && needed !== this.#columns) this.#widen(needed);
-    lines.forEach((line, down) => {
-      while (this.#body.rows.length <= top + down + 1) this.#addRow();
-      const inputs = this.#body.rows[top + down].querySelectorAll("input");
-      line.split(separator).forEach((cell, right) => {
-        if (inputs[left + right]) inputs[left + right].value = cell.trim();
-      });
-    });
-    this.#grow();
+    const [top, left] = [cell.parentElement.rowIndex - 1, cell.cellIndex];
+    try {
+      this.#paste(lines, top, left);
+      this.#body.rows[top].querySelectorAll("input")[Math.min(left, this.#columns)].focus();
+    } catch (error) {
+      this.#failed(error);
+    }
+  }
+
+  /**
+   * Lines go into the cells from row `top` and column `left` on, all of them or, with an Error in words, none.
+   *
+   * Where the person decides on the columns, there are as many as the lines need once they begin in the first of them.
+   */
+  #paste(lines, top, left) {
+    demandEven(lines);
+    const columns = this.#columnsFor(lines[0].cells.length, left);
+    this.#demandRoom(lines[0], left, columns);
+    const kept = withoutHeader(lines, columns - left);
+    const rows = this.#rows().map((cells) => widened(cells, columns));
+    while (rows.length < top + kept.length) rows.push(Array(columns + 1).fill(""));
+    kept.forEach(({ cells }, down) => rows[top + down].splice(left, cells.length, ...cells));
+    this.#columns = columns;
+    this.fill(rows.slice(0, 1 + rows.findLastIndex(isFilled)));
+    this.#said(`Pasted ${counted(kept.length, "row")}${kept.length < lines.length ? "; the first line names the columns and was left out" : ""}.`);
+  }
+
+  /** How many columns of numbers the table has once lines of so many cells stand in it; those with numbers in them stay. */
+  #columnsFor(cells, left) {
+    const needed = cells - 1;
+    if (this.#most === null || left > 0 || needed < 1) return this.#columns;
+    const used = 1 + Math.max(...this.#rows().map((row) => row.slice(0, -1).findLastIndex((cell) => cell !== "")));
+    return Math.max(needed, used);
+  }
+
+  #demandRoom({ line, cells }, left, columns) {
+    const last = this.#targets ? "its value" : "its class";
+    const has = `Row ${line} of what you pasted has ${counted(cells.length, "cell")}`;
+    if (this.#most !== null && columns > this.#most) {
+      throw new Error(`${has}, this model takes ${this.#most} numbers and ${last} at most. Nothing was pasted.`);
+    }
+    const room = columns + 1 - left;
+    if (cells.length <= room) return;
+    const takes = `this model takes ${counted(columns, "number")} and ${last}`;
+    throw new Error(`${has}, ${left === 0 ? takes : `from this column on there is room for ${room}`}. Nothing was pasted.`);
   }
 }
 
-/** What a column is called: x, or x1, x2 … where there are several. */
-export function nameOf(place, columns) {
-  return columns === 1 ? "x" : `x${place + 1}`;
+function isFilled(cells) {
+  return cells.some((cell) => cell !== "");
 }
 
-/** The number that a cell holds; throws an Error in words. */
-export function number(cell, where) {
-  const value = Number(cell);
-  if (cell === "" || !Number.isFinite(value)) throw new Error(`${where}: expected a number, got “${cell}”. A decimal point is a dot.`);
-  return value;
+/** A row with so many numbers, empty ones behind the others or without the last ones; the class stays. */
+function widened(cells, columns) {
+  return [...Array.from({ length: columns }, (_, place) => cells.slice(0, -1)[place] ?? ""), cells.at(-1)];
 }
 
 /** Rows to try: points of a wave, or two clouds. */

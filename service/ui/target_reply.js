@@ -1,7 +1,7 @@
 /** The answer of a regression: a number, and one click to teach the right one; like `ClassReply`. */
 
+import { number } from "./cells.js";
 import { element } from "./elements.js";
-import { number } from "./table.js";
 
 export class TargetReply {
   onteach = () => {};

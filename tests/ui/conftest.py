@@ -29,11 +29,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server with the shipped default and the shipped `vectors`, and an untrained meta-model of two numbers, `pairs`."""
+    """A server with the shipped default, `vectors`, and two untrained meta-models: `pairs`, of two numbers, and `shapes`, of drawings."""
     store = tmp_path_factory.mktemp("store")
     for name in ("omniglot", "vectors"):
         (store / name).symlink_to(ROOT / "model_store" / name)
     write_tiny(store, "pairs", tiny_model(Mlp(inputs=2)))
+    write_tiny(store, "shapes")
     with running(tmp_path_factory.mktemp("server"), store, store="memory") as server:
         yield server.url
 

@@ -1,11 +1,13 @@
 """The page by keyboard, by screen reader, on a phone, in the dark, and offline but for its own server."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from innerloop import Client
 from tests.ui.hands import SHAPES, Hands
 
 MOST_TABS = 120
@@ -52,6 +54,32 @@ def test_everything_is_done_by_keyboard_alone(hands: Hands) -> None:
     press(page, "Enter")
     expect(hands.learned).to_contain_text("revision 2")
     expect(page.locator("#status")).to_contain_text("one more example")
+
+
+def test_the_pen_begins_in_the_middle_of_every_drawing_and_an_added_one_is_announced(hands: Hands) -> None:
+    page = hands.page
+    hands.card(0).locator("canvas").focus()
+    press(page, *ANGLE, "Enter")
+    expect(page.locator("#status")).to_have_text("Added a drawing to first thing: 1 example.")
+    press(page, *ANGLE, "Enter")
+    expect(page.locator("#status")).to_have_text("Added a drawing to first thing: 2 examples.")
+    one, two = (picture.get_attribute("src") for picture in hands.card(0).locator(".thumb img").all())
+    assert one == two
+
+
+def test_the_chip_that_the_model_grew_by_keeps_the_focus(hands: Hands) -> None:
+    hands.take_samples()
+    hands.adapt()
+    hands.page.get_by_role("button", name="Ask about kite-query.png").click()
+    chip = hands.page.locator(".chips").get_by_role("button", name="kite")
+    chip.focus()
+    press(hands.page, "Enter")
+    expect(hands.learned).to_contain_text("revision 2")
+    expect(chip).to_be_focused()
+    hands.page.get_by_role("textbox", name="Name of a new class").fill("boat")
+    press(hands.page, "Enter")
+    expect(hands.learned).to_contain_text("revision 3")
+    assert hands.page.locator(".chips button").all_inner_texts() == ["anchor", "boat", "comet", "hook", "kite", "ladder"]
 
 
 def test_a_stroke_is_taken_back_by_backspace(hands: Hands) -> None:
@@ -125,3 +153,34 @@ def test_nothing_is_asked_of_any_other_server(page: Page, url: str) -> None:
     hands.adapt()
     assert asked
     assert [address for address in asked if not address.startswith((f"{url}/", "data:"))] == []
+
+
+LONG = "Donaudampfschifffahrtsgesellschaft" * 5
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_long_names_without_spaces_stay_within_the_page(browser: Browser, url: str, client: Client, support: Path, width: int) -> None:
+    classes = {f"{label}{LONG}"[:200]: sorted((support / label).iterdir())[:2] for label in ("anchor", "kite")}
+    session = client.adapt(None, classes, name=f"name{LONG}"[:200])
+    context = browser.new_context(viewport={"width": width, "height": 900}, reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(f"{url}/#/session/{session.id}")
+    hands = Hands(page)
+    with page.expect_file_chooser() as chosen:
+        page.locator("#question").get_by_role("button", name="File", exact=True).click()
+    chosen.value.set_files(support / "kite" / "3.png")
+    expect(hands.guess).to_contain_text("kite")
+    expect(page.locator("#session-list")).to_contain_text("Donau")
+    hands.name(0, LONG)
+    hands.show(0, "vee")
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+    wide = page.evaluate(
+        """() => [...document.querySelectorAll(".step")].flatMap((step) => {
+          const edge = step.getBoundingClientRect().right;
+          const sideways = (node) => node.closest("pre, .bars .label, .near, .chip, .visually-hidden, .thumb");
+          return [...step.querySelectorAll("*")].filter((node) => !sideways(node) && node.getBoundingClientRect().right > edge + 1);
+        }).map((node) => node.outerHTML.slice(0, 80))"""
+    )
+    assert wide == []
+    context.close()
+    session.delete()

@@ -1,8 +1,11 @@
 """Drawing, adapting, asking and growing, in a browser, with the meta-model that is shipped."""
 
+import base64
+import io
 import re
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Locator, expect
 
 from innerloop import Client
@@ -144,3 +147,46 @@ def test_a_margin_and_an_unfamiliar_query_are_shown_where_the_server_says_so(han
     hands.page.get_by_role("button", name="Ask about kite-query.png").click()
     expect(hands.page.locator(".guess")).to_contain_text("ahead of the next by 25 %")
     expect(hands.page.locator(".doubt")).to_contain_text("Unlike every class")
+
+
+def test_a_dot_is_drawn_as_wide_as_the_pen(hands: Hands) -> None:
+    hands.draw(hands.card(0).locator("canvas"), [((0.5, 0.2),)])
+    hands.card(0).get_by_text("Add", exact=True).click()
+    source = hands.card(0).locator(".thumb img").get_attribute("src")
+    assert source is not None
+    drawn = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("L")
+    inked = sum(drawn.histogram()[:128])
+    assert 40 < inked < 62, "a disc of width 8 has 50 points"
+
+
+def test_a_pen_that_is_pressed_and_held_is_no_error(taught: Hands) -> None:
+    taught.pad.scroll_into_view_if_needed()
+    box = taught.pad.bounding_box()
+    assert box is not None
+    with taught.page.expect_response("**/predict"):
+        taught.page.mouse.move(box["x"] + 60, box["y"] + 60)
+        taught.page.mouse.down()
+    expect(taught.guess.or_(taught.page.locator(".guess .waiting"))).to_be_visible()
+    expect(taught.alert).to_be_hidden()
+    taught.page.mouse.up()
+
+
+def test_a_question_that_is_still_blank_shows_the_hint_and_no_error(taught: Hands) -> None:
+    problem = {"status": 422, "code": "blank_image", "detail": "queries[0]: expected a drawing, got a blank image"}
+    answer = {"status": 422, "content_type": "application/problem+json", "json": problem}
+    taught.page.route("**/predict", lambda route: route.fulfill(**answer))
+    with taught.page.expect_response("**/predict"):
+        taught.draw(taught.pad, SHAPES["vee"])
+    expect(taught.page.locator(".guess .waiting")).to_be_visible()
+    expect(taught.alert).to_be_hidden()
+
+
+def test_an_error_moves_nothing_and_can_be_closed(taught: Hands) -> None:
+    taught.page.route("**/predict", lambda route: route.fulfill(status=500, body="no"))
+    taught.pad.scroll_into_view_if_needed()
+    before = taught.pad.bounding_box()
+    taught.draw(taught.pad, SHAPES["vee"])
+    expect(taught.alert).to_contain_text("The server answered 500")
+    assert taught.pad.bounding_box() == before
+    taught.page.get_by_role("button", name="Close this message").click()
+    expect(taught.alert).to_be_hidden()

@@ -32,8 +32,8 @@ def test_a_session_that_expired_is_said_to_be_gone_and_is_made_anew_in_one_click
     client.session(first).change(ttl_seconds=0.05)
     adapted.page.wait_for_timeout(100)
     adapted.page.locator(".samples .thumb").first.click()
-    expect(adapted.alert).to_contain_text("expired")
-    expect(adapted.alert).to_contain_text("Press Adapt to make a new one")
+    expect(adapted.alert).to_contain_text("This session has expired: press Adapt to make a new one from the examples on this page.")
+    assert first not in adapted.page.url
     expect(adapted.page.locator("#question")).to_be_hidden()
     assert adapted.adapt() != first
     expect(adapted.alert).to_be_hidden()
@@ -41,9 +41,10 @@ def test_a_session_that_expired_is_said_to_be_gone_and_is_made_anew_in_one_click
 
 
 def test_a_link_to_a_session_that_never_was_says_so(page: Page, url: str) -> None:
-    page.goto(f"{url}/#/session/ses_{'0' * 32}")
-    expect(page.locator("#alert")).to_contain_text("ses_000")
-    expect(page.locator("#question")).to_be_hidden()
+    for wrong in (f"ses_{'0' * 32}", "kite"):
+        page.goto(f"{url}/#/session/{wrong}")
+        expect(page.locator("#alert")).to_contain_text(f"No session {wrong} is here: the link is mistyped, or of another server.")
+        expect(page.locator("#question")).to_be_hidden()
 
 
 def test_a_server_that_is_down_is_said_to_be(page: Page, tmp_path: Path) -> None:
@@ -67,6 +68,36 @@ def test_a_refusal_without_a_problem_document_is_said_in_words_too(hands: Hands)
     hands.take_samples()
     hands.page.locator("#adapt").click()
     expect(hands.alert).to_contain_text("The server answered 502")
+
+
+def test_a_deleted_session_is_said_to_be_in_one_sentence_for_a_person(adapted: Hands, client: Client) -> None:
+    session = adapted.page.url.rpartition("/")[2]
+    client.session(session).delete()
+    adapted.page.locator(".samples .thumb").first.click()
+    expect(adapted.alert.locator("p")).to_have_text(
+        "This session was deleted: press Adapt to make a new one from the examples on this page."
+    )
+    adapted.page.evaluate("id => location.hash = `#/session/${id}`", session)
+    expect(adapted.alert.locator("p")).to_have_text(f"The session {session} of this link was deleted.")
+
+
+def test_a_class_without_a_name_is_refused_before_anything_is_sent(hands: Hands) -> None:
+    hands.show(0, "vee")
+    hands.show(1, "cross")
+    hands.name(1, "  ")
+    sent: list[str] = []
+    hands.page.on("request", lambda request: sent.append(request.url))
+    hands.page.locator("#adapt").click()
+    expect(hands.alert).to_contain_text("Give the class a name")
+    assert sent == []
+
+
+def test_steps_are_whole_or_refused_in_words(hands: Hands) -> None:
+    hands.take_samples()
+    hands.page.get_by_text("Options").click()
+    hands.page.get_by_label("Inner steps").fill("1.5")
+    hands.page.locator("#adapt").click()
+    expect(hands.alert).to_contain_text("Inner steps: expected a whole number, got 1.5.")
 
 
 def test_too_many_steps_are_refused_in_the_servers_words(hands: Hands) -> None:

@@ -115,3 +115,13 @@ def test_an_empty_file_is_refused_before_anything_is_sent(hands: Hands, tmp_path
     empty.touch()
     hands.give(0, [empty])
     expect(hands.alert).to_contain_text("empty.png is an empty file")
+
+
+def test_a_dropped_file_that_is_no_picture_is_refused_at_once_with_all_that_came_along(hands: Hands, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("not a picture")
+    for place in (hands.card(0), hands.page.locator(".picture-editor")):
+        drop(hands, place, [notes], "text/plain")
+        expect(hands.alert).to_contain_text("notes.txt is no picture (it is text/plain)")
+        expect(hands.page.locator(".card .thumb")).to_have_count(0)
+        hands.page.get_by_role("button", name="Close this message").click()

@@ -85,10 +85,27 @@ def test_an_error_names_the_picture_in_place_of_its_number(hands: Hands) -> None
     ]
 
 
+def test_numbers_on_an_axis_are_short(hands: Hands) -> None:
+    body = "return [0, 1.25, -99999, 4.3e12, -2e12, 1.24e-7].map(it.brief)"
+    assert run(hands, "brief", body) == ["0", "1.3", "-1e5", "4.3e12", "-2e12", "1.2e-7"]
+
+
 def test_the_loss_is_described_to_those_who_cannot_see_the_chart(hands: Hands) -> None:
     body = "return [it.inWords([1.5, 0.25], Math.log(5)), it.inWords([0.0001, 0.0001], Math.log(2)), it.inWords([4, 3, 2])]"
     assert run(hands, "chart", body) == [
         "Loss on your examples: from 1.5 to 0.25 in 1 inner step; guessing would be 1.6.",
         "Loss on your examples: below 0.001 from the start; guessing would be 0.69.",
         "Loss on your examples: from 4 to 2 in 2 inner steps.",
+    ]
+
+
+def test_a_regression_opened_by_its_link_is_estimated_in_python_with_the_options_of_the_call(hands: Hands) -> None:
+    body = """
+    const ask = { call: "predict", session: "ses_1", inputs: [{ kind: "vector", numbers: [1.5] }], options: { top_k: 1, nearest: 2 } };
+    const open = (estimates) => ({ call: "open", session: "ses_1", estimates });
+    return [true, false].map((estimates) => it.asPython([open(estimates), ask], "http://here", { whole: true }).split("answer = ")[1]);
+    """
+    assert run(hands, "snippets", body) == [
+        "session.estimate([[1.5]], nearest=2)\nprint(answer.predictions)",
+        "session.predict([[1.5]], top_k=1, nearest=2)\nprint(answer.predictions)",
     ]

@@ -131,6 +131,95 @@ def test_a_session_opened_by_its_link_is_asked_with_as_many_numbers_as_it_has(ha
     expect(hands.guess).to_have_text("b")
 
 
+@pytest.mark.parametrize(
+    ("model", "text", "words"),
+    [
+        ("vectors@1", "1\t2\ta\n3\t4\tb\n5\tc\n", "Row 3 of what you pasted has 2 cells, row 1 has 3"),
+        (
+            "vectors@1",
+            "\t".join([*map(str, range(300)), "a"]),
+            "Row 1 of what you pasted has 301 cells, this model takes 256 numbers and its class",
+        ),
+        ("pairs@1", "1,2,3,a\n4,5,6,b", "Row 1 of what you pasted has 4 cells, this model takes 2 numbers and its class"),
+    ],
+)
+def test_a_paste_that_does_not_fit_is_refused_and_changes_nothing(hands: Hands, model: str, text: str, words: str) -> None:
+    page = hands.page
+    page.locator("#model").select_option(model)
+    cell(page, "class of row 1").fill("kept")
+    cell(page, "x1 of row 1").focus()
+    paste(page, text)
+    expect(hands.alert).to_contain_text(words)
+    expect(page.locator(".table-editor tbody input")).to_have_count(6)
+    assert [each.input_value() for each in page.locator(".table-editor tbody input").all()] == ["", "", "kept", "", "", ""]
+    paste(page, "1\t2\ta")
+    expect(hands.alert).to_be_hidden()
+    expect(cell(page, "class of row 1")).to_have_value("a")
+
+
+def test_a_paste_beside_the_first_column_is_refused_where_there_is_no_room(hands: Hands) -> None:
+    page = hands.page
+    page.locator("#model").select_option("vectors@1")
+    cell(page, "x2 of row 1").focus()
+    paste(page, "1\t2\ta")
+    expect(hands.alert).to_contain_text("Row 1 of what you pasted has 3 cells, from this column on there is room for 2")
+    expect(cell(page, "x2 of row 1")).to_have_value("")
+
+
+def test_a_line_that_names_the_columns_is_left_out(hands: Hands, client: Client) -> None:
+    page = hands.page
+    page.locator("#model").select_option("vectors@1")
+    cell(page, "x1 of row 1").focus()
+    paste(page, "sepal length;width;petal length;width;species\n" + IRIS.replace("\t", ";"))
+    expect(cell(page, "x1 of row 1")).to_have_value("5.1")
+    expect(cell(page, "class of row 6")).to_have_value("virginica")
+    expect(page.locator("#status")).to_have_text("Pasted 6 rows; the first line names the columns and was left out.")
+    assert client.session(hands.adapt()).info.length == 4
+
+
+def test_a_narrower_paste_keeps_the_numbers_beside_it(hands: Hands) -> None:
+    page = hands.page
+    page.locator("#model").select_option("vectors@1")
+    cell(page, "x1 of row 1").focus()
+    paste(page, "1\t2\t3\ta\n4\t5\t6\tb")
+    cell(page, "x1 of row 2").focus()
+    paste(page, "7\t8")
+    values = [cell(page, f"{column} of row 2").input_value() for column in ("x1", "x2", "x3", "class")]
+    assert values == ["7", "8", "6", "b"]
+    expect(cell(page, "x1 of row 2")).to_be_focused()
+
+
+def test_a_row_is_pasted_into_the_question(hands: Hands, client: Client) -> None:
+    page = hands.page
+    session = client.adapt("vectors", {"a": [[1.0, 2, 3], [1.5, 2, 3]], "b": [[5.0, 4, 1], [5.5, 4, 1]]})
+    page.evaluate("id => location.hash = `#/session/${id}`", session.id)
+    cell(page, "x2").focus()
+    paste(page, "5\t4\t1\n")
+    assert [cell(page, f"x{place}").input_value() for place in (1, 2, 3)] == ["5", "4", "1"]
+    expect(hands.guess).to_have_text("b")
+    complaint = page.locator("#question [role=alert]")
+    expect(complaint).to_be_hidden()
+    paste(page, "5\t4\t1\tb")
+    expect(complaint).to_have_text("The row you pasted has 4 cells, from this cell on there is room for 2.")
+    paste(page, "5\t4\t1\n5\t4\t1\n")
+    expect(complaint).to_have_text("What you pasted has 2 rows: paste one, of 3 numbers.")
+
+
+@pytest.mark.parametrize("typed", ["abc", "1,5"])
+def test_what_is_no_number_is_said_beside_the_question(hands: Hands, client: Client, typed: str) -> None:
+    page = hands.page
+    session = client.adapt("pairs", {"a": [[1.0, 2]], "b": [[5.0, 4]]})
+    page.evaluate("id => location.hash = `#/session/${id}`", session.id)
+    complaint = page.locator("#question [role=alert]")
+    cell(page, "x2").fill("-")
+    expect(complaint).to_be_hidden()
+    cell(page, "x2").fill(typed)
+    expect(complaint).to_contain_text(f"x2: expected a number, got “{typed}”")
+    expect(cell(page, "x2")).to_have_attribute("aria-invalid", "true")
+    cell(page, "x2").fill("1.5")
+    expect(complaint).to_be_hidden()
+
+
 @pytest.fixture
 def regression(page: Page, url: str) -> list[dict[str, Any]]:
     """The page before a server that fits every support set by y = 2x; gives the bodies that it was sent."""
@@ -171,6 +260,7 @@ def test_a_function_is_adapted_to_points_and_plotted(page: Page, regression: lis
     expect(plot.locator("circle")).to_have_count(6)
     assert regression[0]["support"][0] == {"vector": [-4], "target": pytest.approx(2.5 * math.sin(-3.2), abs=0.01)}
     curve = [tuple(map(float, pair.split(","))) for pair in str(plot.locator(".curve").get_attribute("points")).split()]
+    expect(page.locator("#learned")).not_to_contain_text("Leave-one-out")
     slopes = {round((b[1] - a[1]) / (b[0] - a[0]), 3) for a, b in pairwise(curve)}
     assert len(slopes) == 1, "the server's function is a straight line"
 
@@ -187,6 +277,30 @@ def test_a_regression_is_shown_as_the_calls_that_were_made(page: Page, regressio
     pair = python[python.index("([[") : python.index(",\n", python.index("([["))]
     inputs, targets = ast.literal_eval(pair)
     assert [{"vector": x, "target": y} for x, y in zip(inputs, targets, strict=True)] == regression[0]["support"]
+
+
+@pytest.mark.usefixtures("regression")
+def test_huge_numbers_on_the_axes_stay_within_the_card(page: Page) -> None:
+    cell(page, "x of row 1").focus()
+    paste(page, "-4312345678901\t-86e11\n4312345678901\t86e11\n")
+    page.locator("#adapt").click()
+    expect(page.locator(".plot svg text").first).to_have_text("-1.2e13")
+    outside = page.evaluate(
+        """() => [...document.querySelectorAll(".plot svg text, .learned svg text")].filter((text) => {
+          const [inner, outer] = [text, text.closest("svg")].map((node) => node.getBoundingClientRect());
+          return inner.left < outer.left - 1 || inner.right > outer.right + 1;
+        }).length"""
+    )
+    assert outside == 0
+
+
+@pytest.mark.usefixtures("regression")
+def test_a_function_opened_by_its_link_is_estimated_in_python(page: Page) -> None:
+    page.evaluate("id => location.hash = `#/session/${id}`", SESSION)
+    page.locator(".plot svg").wait_for()
+    page.get_by_role("radio", name="Python").check()
+    cell(page, "x").fill("1.5")
+    expect(page.locator("#snippets pre")).to_contain_text("session.estimate([[1.5]])")
 
 
 def test_a_point_is_asked_about_marked_and_taught(page: Page, regression: list[dict[str, Any]]) -> None:
