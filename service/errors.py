@@ -50,6 +50,7 @@ ServiceError
     ├── BadConfigError            unknown key, impossible combination
     ├── BadDataError              missing, corrupt or too few images
     ├── BadCheckpointError        cannot be resumed from
+    ├── DivergedTrainingError     the meta-gradient became infinite or NaN
     └── LostProcessError          another process of the run has ended or is stuck
 """
 
@@ -360,6 +361,12 @@ class BadCheckpointError(TrainingError):
     """The checkpoint cannot be resumed from."""
 
     code = "bad_checkpoint"
+
+
+class DivergedTrainingError(TrainingError):
+    """The meta-gradient became infinite or NaN, so nothing more can be learned."""
+
+    code = "diverged_training"
 
 
 class LostProcessError(TrainingError):

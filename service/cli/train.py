@@ -10,7 +10,7 @@ from rich.console import Console
 
 from service.cli.stopping import interrupted
 from service.cli.terminal import plain_errors, show_published
-from service.errors import BadConfigError
+from service.errors import BadCheckpointError, BadConfigError
 from service.learner.episodes import ClassInputs
 from service.training.checkpoint import FILENAME
 from service.training.meta_train import Trained, meta_train
@@ -54,6 +54,10 @@ def train(
         config, run = processes.told(lambda: _chosen(config, images, wishes, run=run, console=console))
         options = read_options(config)
         run = run or Path("runs") / options.name
+        if not resume and processes.told((run / FILENAME).exists):
+            raise BadCheckpointError(
+                f"{run / FILENAME}: a run has been here; go on with --resume, name another folder with --run, or remove it"
+            )
         console.print(f"loading {options.data.source}")
         data = load_tasks(options, data_root=data_root, download=download)
         console.print(", ".join(_counted(part, tasks) for part, tasks in data.items()))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -67,6 +68,11 @@ class Pool:
     queries: Tensor
     calibration: Calibration | None = None
 
+    @property
+    def views(self) -> int:
+        """How often an episode has each example."""
+        return self.support.shape[1]
+
     def allows(self, way: int) -> bool:
         """Whether there are so many classes."""
         return way <= len(self.rows)
@@ -90,6 +96,7 @@ class EndlessPool:
     model: MetaModel
     tables: Tables
     calibration: Calibration | None = None
+    views: ClassVar[int] = 1
 
     def allows(self, way: int) -> bool:  # noqa: ARG002 - there are always more
         """Whether there are so many classes."""
@@ -182,7 +189,7 @@ def answers(model: MetaModel, pool: Pool | EndlessPool, shape: EpisodeShape, *, 
     for done in range(0, episodes, TASK_CHUNK):
         chunk = [pool.episode(shape, generator) for _ in range(min(TASK_CHUNK, episodes - done))]
         for episode, logits in zip(chunk, _logits(model, chunk, steps), strict=True):
-            shots = episode.support.labels.bincount(minlength=episode.support.way) // model.recipe.views
+            shots = episode.support.labels.bincount(minlength=episode.support.way) // pool.views
             yield Answers(logits, episode.query_labels, tuple(shots.tolist()))
 
 

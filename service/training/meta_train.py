@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from service.errors import DivergedTrainingError
 from service.learner.encoders.torchvision_network import TorchvisionNetwork
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape
 from service.learner.meta_model import MetaModel, initial_params
@@ -29,6 +30,9 @@ from service.training.starting_weights import Starting, starting_from
 from service.training.tasks import Tasks, judge_on
 
 STATISTICS_SAMPLE = 2048
+
+# What learned step sizes are called.
+RATE = "rate."
 
 ALONE = Processes.alone()
 
@@ -92,6 +96,7 @@ def meta_train(  # noqa: PLR0913 - what is trained, on what, where to, and who w
         BadCheckpointError: nothing to resume from, or another configuration.
         BadConfigError: less to do at a step than there are processes.
         BadDataError: fewer classes or images than the configuration asks for.
+        DivergedTrainingError: the meta-gradient became infinite or NaN; the last checkpoint stays.
         LostProcessError: another process of the run has ended; the last checkpoint stays.
     """
     require_enough(options, data)
@@ -109,7 +114,7 @@ def meta_train(  # noqa: PLR0913 - what is trained, on what, where to, and who w
     while state.step < options.steps and not _exhausted(state, options) and not processes.agreed(should_stop()):
         outcome = gradient(options, data["train"], params, state.step, processes=processes)
         rate = _learning_rate(state.step, options)
-        _meta_step(optimiser, params, outcome, rate, options.optimiser)
+        _meta_step(optimiser, params, outcome, rate, options.optimiser, step=state.step + 1)
         state = replace(state, step=state.step + 1, average=_averaged(state.average, params, state.step, options.optimiser.ema))
         reporter.stepped(state.step, outcome, rate)
         if state.step % options.validation.every == 0 or state.step == options.steps:
@@ -161,7 +166,8 @@ def _exhausted(state: Checkpoint, options: TrainOptions) -> bool:
 
 def _optimiser(params: Params, options: Optimiser) -> torch.optim.Optimizer:
     """Decay weights, but not biases, norms, scales and step sizes."""
-    groups = [[value for value in params.values() if value.dim() > 1], [value for value in params.values() if value.dim() <= 1]]
+    weights = {name for name, value in params.items() if value.dim() > 1 and not name.startswith(RATE)}
+    groups = [[value for name, value in params.items() if (name in weights) == decayed] for decayed in (True, False)]
     decays = (options.weight_decay, 0.0)
     tables = [{"params": group, "weight_decay": decay} for group, decay in zip(groups, decays, strict=True) if group]
     if options.kind == "sgd":
@@ -177,10 +183,15 @@ def _learning_rate(step: int, options: TrainOptions) -> float:
     return options.optimiser.learning_rate * share * pace
 
 
-def _meta_step(optimiser: torch.optim.Optimizer, params: Params, outcome: Outcome, rate: float, options: Optimiser) -> None:
+def _meta_step(optimiser: torch.optim.Optimizer, params: Params, outcome: Outcome, rate: float, options: Optimiser, *, step: int) -> None:
     for name, value in params.items():
         value.grad = outcome.gradients.get(name)  # None is left as it is: pretraining has no head, episodes no classifier
-    torch.nn.utils.clip_grad_norm_(params.values(), options.clip)
+    norm = torch.nn.utils.clip_grad_norm_(params.values(), options.clip)
+    if not bool(norm.isfinite()):
+        raise DivergedTrainingError(
+            f"expected a finite meta-gradient, got {norm.item()} at step {step};"
+            " start anew with a smaller [optimiser] learning_rate or [recipe] step_size"
+        )
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.step()

@@ -21,13 +21,10 @@ def test_every_model_is_listed_and_a_damaged_one_with_the_reason(command: Comman
 
 def test_figures_of_one_name_are_told_apart_by_their_data(command: Command) -> None:
     shown = command("models", "--model-store", Path(__file__).parents[2] / "model_store").stdout
-    judged = {
-        line.split("│")[-2].strip() for line in shown.partition("omniglot-maml@")[2].partition("omniglot-vinyals@")[0].splitlines()[:-1]
-    }
-    assert {figure for figure in judged if figure.startswith("5-way 1-shot")} == {
-        "5-way 1-shot 98.20% ± 0.24% on omniglot test classes",
-        "5-way 1-shot 98.82% ± 0.19% on omniglot test classes, turned ones among them",
-    }
+    lines = shown.partition("omniglot-maml@")[2].partition("omniglot-vinyals@")[0].splitlines()[:-1]
+    figures = [line.split("│")[-2].strip() for line in lines]
+    judged = {figure.partition(" on ")[2] for figure in figures if figure.startswith("5-way 1-shot")}
+    assert judged == {"omniglot test classes", "omniglot test classes, turned ones among them"}
 
 
 def test_an_empty_store_is_an_empty_list(command: Command, tmp_path: Path) -> None:

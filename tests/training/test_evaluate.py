@@ -12,7 +12,7 @@ from service.learner.episodes import EpisodeShape, sample_episode
 from service.learner.losses import calibration_error
 from service.learner.meta_model import MetaModel, adapt, predict
 from service.learner.recipe import Recipe
-from service.training.evaluate import Judged, embed_all, evaluate, pool
+from service.training.evaluate import Judged, answers, embed_all, evaluate, pool
 from tests.tiny import HEAD_RECIPE, tiny_model
 from tests.training.runs import tiny_data
 
@@ -57,6 +57,13 @@ def test_it_equals_adapting_and_asking_one_query_at_a_time(scope: str, steps: in
     variance = sum((accuracy - got.accuracy) ** 2 for accuracy in accuracies) / (EPISODES - 1)
     assert got.ci95 == pytest.approx(1.96 * math.sqrt(variance / EPISODES), rel=1e-4)
     assert 1 / SHAPE.way < got.accuracy < 1
+
+
+@pytest.mark.parametrize("scope", MODELS)
+def test_an_answer_knows_the_shots_of_its_episode_whatever_the_views(scope: str) -> None:
+    model = MODELS[scope]
+    for found in answers(model, pool(model, tiny_data()["test"]), EpisodeShape(3, (2, 2), 2), steps=1, episodes=2, seed=5):
+        assert found.shots == (2, 2, 2)
 
 
 @pytest.mark.parametrize("scope", MODELS)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks.training import memory_over
-from service.errors import BadCheckpointError, BadDataError
+from service.errors import BadCheckpointError, BadDataError, DivergedTrainingError
 from service.learner.episodes import ClassInputs, EpisodeShape
 from service.learner.meta_model import MetaModel, adapt
 from service.learner.presets import PRESETS
@@ -328,6 +328,29 @@ def test_weight_decay_shrinks_weights_but_no_biases_norms_scales_and_step_sizes(
     shrunk = {name for name in without if not torch.equal(with_decay[name], without[name])}
     assert shrunk == {f"encoder.block{block}.conv.weight" for block in (1, 2, 3, 4)}
     assert all(with_decay[name].norm() < without[name].norm() for name in shrunk)
+
+
+def test_weight_decay_leaves_a_step_size_of_every_number_alone(tmp_path: Path) -> None:
+    """They are as many-sided as the weights they belong to, and their logarithms would decay towards steps of one."""
+    changes = {**PER_CLASS, "preset": "meta-sgd", "stages": [{"steps": 2, "way": [5, 5], "queries": 2, "inner_steps": 1}]}
+    with_decay, without = (
+        checkpoint_after(tiny_options(**changes, optimiser={"weight_decay": decay}), tmp_path / str(decay), 1).params
+        for decay in (10.0, 0.0)
+    )
+    rates = [name for name in without if name.startswith("rate.")]
+    assert any(without[name].dim() > 1 for name in rates)
+    assert all(torch.equal(with_decay[name], without[name]) for name in rates)
+    assert not torch.equal(with_decay["encoder.block1.conv.weight"], without["encoder.block1.conv.weight"])
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_run_that_diverges_ends_with_an_error_and_keeps_its_checkpoint(tmp_path: Path) -> None:
+    changes = {**PER_CLASS, "preset": "maml", "stages": [{"steps": 30, "way": [5, 5], "queries": 2, "inner_steps": 2}]}
+    options = tiny_options(**changes, optimiser={"learning_rate": 1e30, "warmup": 0})
+    with pytest.raises(
+        DivergedTrainingError, match=r"expected a finite meta-gradient, got (nan|inf) at step \d+; start anew with a smaller"
+    ):
+        train(options, tmp_path)
 
 
 def test_frozen_statistics_are_those_of_unchanged_pictures_with_the_weights_given(tmp_path: Path) -> None:

@@ -137,6 +137,20 @@ def refusal(**changes: Any) -> str:
     return str(refused.value)
 
 
+@pytest.mark.parametrize("preset", ["maml", "reptile", "meta-sgd", "zero-head"])
+def test_a_stage_without_an_inner_step_is_refused_where_nothing_would_be_learned_of_a_task(preset: str) -> None:
+    stages = [{"steps": 2, "way": [5, 5], "queries": 2}]
+    assert "[[stages]] 1 has no inner step" in refusal(**{**PER_CLASS, "preset": preset, "stages": stages})
+
+
+@pytest.mark.parametrize(("preset", "steps", "most"), [("maml", 11, 10), ("protonet", 1, 0), ("r2d2", 2, 0)])
+def test_a_stage_of_more_inner_steps_than_the_recipe_allows_is_refused(preset: str, steps: int, most: int) -> None:
+    stages = [{"steps": 2, "way": [5, 5], "queries": 2, "inner_steps": steps}]
+    assert f"inner_steps = {steps}, of which the recipe allows {most} at most" in refusal(
+        **{**PER_CLASS, "preset": preset, "stages": stages}
+    )
+
+
 @pytest.mark.parametrize("scope", ["last_block", "body", "all"])
 def test_moving_the_body_in_bfloat16_is_refused(scope: str) -> None:
     said = f"expected float32 with scope '{scope}'"
