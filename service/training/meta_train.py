@@ -31,6 +31,9 @@ from service.training.tasks import Tasks, judge_on
 
 STATISTICS_SAMPLE = 2048
 
+# A killed run loses no more than this, however rarely it is validated.
+SAVE_EVERY_SECONDS = 600.0
+
 # What learned step sizes are called.
 RATE = "rate."
 
@@ -109,7 +112,7 @@ def meta_train(  # noqa: PLR0913 - what is trained, on what, where to, and who w
     optimiser = _optimiser(params, options.optimiser)
     if state.optimiser:
         optimiser.load_state_dict(state.optimiser)
-    started = time.monotonic() - state.seconds
+    started, saved = time.monotonic() - state.seconds, time.monotonic()
 
     while state.step < options.steps and not _exhausted(state, options) and not processes.agreed(should_stop()):
         outcome = gradient(options, data["train"], params, state.step, processes=processes)
@@ -117,9 +120,12 @@ def meta_train(  # noqa: PLR0913 - what is trained, on what, where to, and who w
         _meta_step(optimiser, params, outcome, rate, options.optimiser, step=state.step + 1)
         state = replace(state, step=state.step + 1, average=_averaged(state.average, params, state.step, options.optimiser.ema))
         reporter.stepped(state.step, outcome, rate)
-        if state.step % options.validation.every == 0 or state.step == options.steps:
+        due = state.step % options.validation.every == 0 or state.step == options.steps
+        if due:
             state = _validated(state, options, data, reporter=reporter, processes=processes)
+        if due or time.monotonic() - saved > SAVE_EVERY_SECONDS:
             _save(run, _snapshot(state, params, optimiser, started), options, processes)
+            saved = time.monotonic()
 
     state = _snapshot(state, params, optimiser, started)
     _save(run, state, options, processes)

@@ -11,6 +11,7 @@ from benchmarks.training import memory_over
 from service.errors import BadCheckpointError, BadDataError, DivergedTrainingError
 from service.learner.episodes import ClassInputs, EpisodeShape
 from service.learner.meta_model import MetaModel, adapt
+from service.learner.outer_rules import Outcome
 from service.learner.presets import PRESETS
 from service.learner.statistics import measure
 from service.training.checkpoint import load_checkpoint, save_checkpoint
@@ -141,6 +142,29 @@ def test_the_last_step_is_validated_even_off_the_beat(tmp_path: Path) -> None:
     heard = Heard()
     train(tiny_options(stages=[{"steps": 4, "way": [3, 3], "queries": 2}]), tmp_path, heard=heard)
     assert heard.validated_at == [3, 4]
+
+
+def test_between_validations_a_checkpoint_is_written_as_time_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is killed in its fourth step, which a reporter stands for."""
+    options = tiny_options(
+        stages=[{"steps": 6, "way": [3, 3], "queries": 2}], validation={"every": 50, "episodes": 4, "way": 4, "queries": 2}
+    )
+
+    class Killed(Heard):
+        def stepped(self, step: int, outcome: Outcome, learning_rate: float) -> None:
+            super().stepped(step, outcome, learning_rate)
+            if step == 4:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr("service.training.meta_train.SAVE_EVERY_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        meta_train(options, tiny_data(), tmp_path / "killed", reporter=Killed())
+    assert load_checkpoint(tmp_path / "killed", options).step == 3
+    resumed = meta_train(options, tiny_data(), tmp_path / "killed", reporter=Heard(), resume=True)
+    whole = meta_train(options, tiny_data(), tmp_path / "whole", reporter=Heard())
+    assert resumed is not None
+    assert whole is not None
+    assert_same(dict(resumed.best.params), dict(whole.best.params))
 
 
 def test_the_learning_rate_warms_up_linearly_and_follows_a_cosine_to_zero(tmp_path: Path) -> None:
