@@ -1,7 +1,9 @@
 """The whole state of a run, on disk: enough to continue it bit for bit."""
 
 import hashlib
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,10 @@ from typing import Any
 import torch
 
 from service.errors import BadCheckpointError
+from service.learner.episodes import ClassInputs
 from service.learner.parameters import Params
 from service.training.options import TrainOptions
+from service.training.tasks import Tasks
 
 FILENAME = "checkpoint.pt"
 
@@ -37,6 +41,7 @@ class Checkpoint:
         stale: validations since then, for early stopping.
         seconds: time spent so far.
         starting_weights: sha256 of the file of pretrained weights that the run began with.
+        data: what it is trained and validated on, see `data_digest`; None where it was not kept.
     """
 
     step: int
@@ -47,6 +52,7 @@ class Checkpoint:
     stale: int
     seconds: float
     starting_weights: str | None = None
+    data: str | None = None
 
 
 def save_checkpoint(run: Path, checkpoint: Checkpoint, options: TrainOptions) -> None:
@@ -88,3 +94,9 @@ def load_checkpoint(run: Path, options: TrainOptions) -> Checkpoint:
 def fingerprint(options: TrainOptions) -> str:
     """Identify a configuration."""
     return hashlib.sha256(options.model_dump_json().encode()).hexdigest()
+
+
+def data_digest(data: Mapping[str, Tasks]) -> str:
+    """Identify what a run is trained on by its classes and how many inputs each has, part by part."""
+    classes = {part: [tasks.names, tasks.first] for part, tasks in data.items() if isinstance(tasks, ClassInputs)}
+    return hashlib.sha256(json.dumps(classes, sort_keys=True).encode()).hexdigest()

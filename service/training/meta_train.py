@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from service.errors import DivergedTrainingError
+from service.errors import BadCheckpointError, DivergedTrainingError
 from service.learner.encoders.torchvision_network import TorchvisionNetwork
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape
 from service.learner.meta_model import MetaModel, initial_params
@@ -18,7 +18,7 @@ from service.learner.outer_rules import Outcome
 from service.learner.parameters import Params, channels_last, detached, moved_to, trainable
 from service.learner.statistics import measure
 from service.training.augmentation import unchanged
-from service.training.checkpoint import Best, Checkpoint, load_checkpoint, save_checkpoint
+from service.training.checkpoint import FILENAME, Best, Checkpoint, data_digest, load_checkpoint, save_checkpoint
 from service.training.demands import require_enough, require_work_for_all
 from service.training.evaluate import Judged
 from service.training.gradient import episodes_of, generator_of, gradient
@@ -96,7 +96,7 @@ def meta_train(  # noqa: PLR0913 - what is trained, on what, where to, and who w
     sum together; the first one loads, validates, reports validations and writes. All of them get the same result.
 
     Raises:
-        BadCheckpointError: nothing to resume from, or another configuration.
+        BadCheckpointError: nothing to resume from, or another configuration or other data.
         BadConfigError: less to do at a step than there are processes.
         BadDataError: fewer classes or images than the configuration asks for.
         DivergedTrainingError: the meta-gradient became infinite or NaN; the last checkpoint stays.
@@ -105,7 +105,7 @@ def meta_train(  # noqa: PLR0913 - what is trained, on what, where to, and who w
     require_enough(options, data)
     require_work_for_all(options, processes)
     torch.set_num_threads(options.threads)
-    state = processes.told(lambda: load_checkpoint(run, options) if resume else _fresh(options, data["train"]))
+    state = processes.told(lambda: _resumed(run, options, data) if resume else _fresh(options, data))
     state = replace(state, average=moved_to(state.average, processes.device))
     # A copy, because the optimiser works in place and the average of a fresh run starts from the same tensors.
     params = trainable(channels_last(moved_to(state.params, processes.device)))
@@ -137,12 +137,29 @@ def _save(run: Path, state: Checkpoint, options: TrainOptions, processes: Proces
         save_checkpoint(run, state, options)
 
 
-def _fresh(options: TrainOptions, tasks: Tasks) -> Checkpoint:
-    starting = _starting(options)
+def _resumed(run: Path, options: TrainOptions, data: Mapping[str, Tasks]) -> Checkpoint:
+    state = load_checkpoint(run, options)
+    if state.data not in (None, data_digest(data)):
+        raise BadCheckpointError(
+            f"{run / FILENAME}: the data have changed since, in classes or numbers of images; restore them, or name another --run"
+        )
+    return state
+
+
+def _fresh(options: TrainOptions, data: Mapping[str, Tasks]) -> Checkpoint:
+    starting, tasks = _starting(options), data["train"]
     drawn = initial_classifier(options, tasks, generator_of(options.seed, "classifier")) if isinstance(tasks, ClassInputs) else {}
     params = {**starting.params, **drawn}
     return Checkpoint(
-        step=0, params=params, average=params, optimiser={}, best=None, stale=0, seconds=0.0, starting_weights=starting.sha256
+        step=0,
+        params=params,
+        average=params,
+        optimiser={},
+        best=None,
+        stale=0,
+        seconds=0.0,
+        starting_weights=starting.sha256,
+        data=data_digest(data),
     )
 
 

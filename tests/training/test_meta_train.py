@@ -144,6 +144,15 @@ def test_the_last_step_is_validated_even_off_the_beat(tmp_path: Path) -> None:
     assert heard.validated_at == [3, 4]
 
 
+def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
+    options, data = tiny_options(), tiny_data()
+    train(options, tmp_path, steps=1)
+    fewer = {**data, "train": data["train"].only(range(len(data["train"]) - 1))}
+    with pytest.raises(BadCheckpointError, match="the data have changed since"):
+        meta_train(options, fewer, tmp_path, reporter=Heard(), resume=True)
+    assert meta_train(options, data, tmp_path, reporter=Heard(), resume=True) is not None
+
+
 def test_between_validations_a_checkpoint_is_written_as_time_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run is killed in its fourth step, which a reporter stands for."""
     options = tiny_options(
