@@ -8,8 +8,8 @@ import pytest
 from optuna.study import Study
 
 from service.errors import BadCheckpointError, BadConfigError, BadDataError
-from service.training.checkpoint import fingerprint, load_checkpoint
 from service.training import search as searching
+from service.training.checkpoint import fingerprint, load_checkpoint
 from service.training.options import read_options
 from service.training.search import PATIENT_REFUSALS, PATIENT_TRIALS, STUDY, Refused, Tried, best, open_study, search, tried
 from service.training.search_report import BEST, draw, write_best, write_table
