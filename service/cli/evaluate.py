@@ -167,9 +167,8 @@ def _folder(path: Path, training: Training, trained_on: dict[str, Any], preproce
         )
     there = {*found.stray, *(member.path for member in found.members)}
     chosen = found.but(there & {PurePosixPath(each) for each in trained_on.get("leave_out", ())})
-    if len(held_out) < len(labels):
-        said = f"judging the {len(held_out)} test classes of {path}; {len(seen)} others were trained or validated on"
-        Console(stderr=True).print(said, markup=False, highlight=False, soft_wrap=True)
+    said = f"judging the {len(held_out)} test classes of {path}; {len(seen)} others were trained or validated on"
+    Console(stderr=True).print(said, markup=False, highlight=False, soft_wrap=True)
     return loaded(path, [each for each in chosen if each.label in held_out], preprocessing, at_least=2)
 
 

@@ -8,8 +8,8 @@ import pytest
 from optuna.study import Study
 
 from service.errors import BadCheckpointError, BadConfigError, BadDataError
-from service.training import search as searching
 from service.training.checkpoint import fingerprint, load_checkpoint
+from service.training.meta_train import Trained, meta_train
 from service.training.options import read_options
 from service.training.search import PATIENT_REFUSALS, PATIENT_TRIALS, STUDY, Refused, Tried, best, open_study, search, tried
 from service.training.search_report import BEST, draw, write_best, write_table
@@ -213,14 +213,15 @@ def test_a_search_of_refused_trials_alone_ends_in_words(space: SearchSpace, tmp_
 def test_a_trial_that_came_to_no_number_counts_and_is_never_the_best(
     space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained_as_ever, begun = searching.meta_train, []
+    begun: list[Trained] = []
 
-    def diverges_first(*args: Any, **options: Any) -> Any:
-        trained = trained_as_ever(*args, **options)
+    def diverges_first(*args: Any, **options: Any) -> Trained:
+        trained = meta_train(*args, **options)
+        assert trained is not None
         begun.append(trained)
         return trained if len(begun) > 1 else dataclasses.replace(trained, best=dataclasses.replace(trained.best, score=math.nan))
 
-    monkeypatch.setattr(searching, "meta_train", diverges_first)
+    monkeypatch.setattr("service.training.search.meta_train", diverges_first)
     study = open_study(space, tmp_path / "run", resume=False)
     trials = search(study, space, tiny_data(), tmp_path / "run", trials=2, should_stop=lambda: False)
     next(trials)
