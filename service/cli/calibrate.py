@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from service.cli.terminal import plain_errors, show_published
+from service.errors import BadConfigError
 from service.registry.read import find
 from service.training.options import ImageData, TrainOptions, options_of
 from service.training.publish import calibrate_again
@@ -28,6 +29,8 @@ def calibrate(
     """
     stored = find(model_store, model)
     options = options_of(stored.manifest.training.config, place=f"the configuration of {model}")
+    if stored.manifest.recipe.regression:
+        raise BadConfigError(f"calibrate fits the scores of classes, but {model} predicts numbers, which have none; leave it as it is")
     torch.set_num_threads(options.threads)
     folder = calibrate_again(stored, options, _held_out(options, data_root), model_store)
     show_published(folder, console=Console(stderr=as_json), as_json=as_json)

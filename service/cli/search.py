@@ -12,7 +12,7 @@ from rich.console import Console
 
 from service.cli.stopping import interrupted
 from service.cli.terminal import plain_errors
-from service.training.search import STUDY, Tried, best, open_study, tried
+from service.training.search import STUDY, Refused, Tried, best, open_study, tried
 from service.training.search import search as run_trials
 from service.training.search_report import BEST, draw, shown, write_best, write_table
 from service.training.search_space import read_search_space
@@ -66,7 +66,9 @@ def _facts(finished: Sequence[Tried], winner: Tried | None, run: Path) -> dict[s
     return {"best": winner and winner.number, "config": winner and str(run / BEST), "trials": trials}
 
 
-def _line(found: Tried) -> str:
+def _line(found: Tried | Refused) -> str:
+    if isinstance(found, Refused):
+        return f"trial {found.number:>3}  refused: {found.why}"
     values = ", ".join(f"{key} = {shown(value)}" for key, value in found.values.items())
     ended = f"cut short after {found.step:,} meta-steps" if found.pruned else f"{found.step:,} meta-steps"
     return f"trial {found.number:>3}  validation {found.said}  {ended}  {values}"

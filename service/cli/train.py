@@ -46,7 +46,7 @@ def train(
 ) -> None:
     """Meta-train by CONFIG, or on your own --images. Ctrl-C leaves a checkpoint that --resume continues from.
 
-    torchrun --nproc-per-node 2 --no-python innerloop train CONFIG shares the work among processes; the first one speaks and writes.
+    torchrun --nproc-per-node 2 --no-python -- innerloop train CONFIG shares the work among processes; the first one speaks and writes.
     """
     wishes = Wishes(name=name, size=size, colour=colour, steps=steps)
     with joined(os.environ, device) as processes:

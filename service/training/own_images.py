@@ -67,6 +67,7 @@ class Plan:
     """Everything that is chosen.
 
     Attributes:
+        odd: images that are not read: damaged ones, and those in no class folder.
         left_out: classes with too few images, and how many they have.
         at_least: images that every other class has.
     """
@@ -74,7 +75,7 @@ class Plan:
     name: str
     path: Path
     split: SplitFile
-    damaged: tuple[PurePosixPath, ...]
+    odd: tuple[PurePosixPath, ...]
     left_out: tuple[tuple[str, int], ...]
     at_least: int
     drawings: bool
@@ -108,7 +109,7 @@ def plan(path: Path, seen: Survey, wishes: Wishes, *, cores: int) -> Plan:
         name=wishes.name or _named(path),
         path=path.resolve(),
         split=spread(kept, validation_share=SHARE, test_share=SHARE),
-        damaged=tuple(seen.damaged),
+        odd=tuple(sorted((*seen.stray, *seen.damaged))),
         left_out=tuple((name, count) for name, count in seen.classes.items() if count < at_least),
         at_least=at_least,
         drawings=drawings,
@@ -152,7 +153,8 @@ def _size(seen: Survey, *, drawings: bool, asked: int | None) -> int:
 
 def warnings(chosen: Plan, seen: Survey) -> list[str]:
     """Say what of the images is not used, a line each."""
-    lines = [f"{path}: left out, since it cannot be read: {why}" for path, why in seen.damaged.items()]
+    lines = [f"{path}: left out, since it is in no class folder" for path in seen.stray]
+    lines += [f"{path}: left out, since it cannot be read: {why}" for path, why in seen.damaged.items()]
     if chosen.left_out:
         named = ", ".join(f"{name} ({count})" for name, count in chosen.left_out)
         lines.append(f"left out, since they have fewer than {chosen.at_least} images that can be read: {named}")
@@ -201,7 +203,7 @@ threads = {chosen.threads}
 source = "folder"
 path = {_text(str(chosen.path))}
 split = {_text(str(split.resolve()))}
-leave_out = {_list(list(map(str, chosen.damaged)))}
+leave_out = {_list(list(map(str, chosen.odd)))}
 rotations = {_truth(chosen.rotations)}
 
 {_encoder(chosen)}

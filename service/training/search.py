@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from service.errors import BadCheckpointError
+from service.errors import BadCheckpointError, BadConfigError
 from service.learner.outer_rules import Outcome
 from service.training.checkpoint import FILENAME, fingerprint
 from service.training.demands import require_enough
 from service.training.meta_train import Trained, Validated, meta_train
+from service.training.options import TrainOptions
 from service.training.search_space import SearchSpace
 from service.training.tasks import Tasks
 
@@ -29,6 +31,9 @@ PATIENT_SHARE = 0.2
 
 # What a finished trial is told to have come to, and after which meta-step; an interrupted one has reported a part only.
 SCORE, STEP = "score", "step"
+
+# So many combinations in a row are refused, or as many as there are to be trials, before a search gives up.
+PATIENT_REFUSALS = 20
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -60,6 +65,14 @@ class Tried:
     def said(self) -> str:
         """What validation measured, for people."""
         return f"{self.measured:.4g} squared error" if self.regression else f"{self.measured:.2%}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A trial that could not be begun, since what was drawn does not go together, and why."""
+
+    number: int
+    why: str
 
 
 def open_study(space: SearchSpace, run: Path, *, resume: bool) -> Study:
@@ -104,25 +117,39 @@ def _queue_again(study: Study, space: SearchSpace) -> None:
 
 def search(
     study: Study, space: SearchSpace, data: Mapping[str, Tasks], run: Path, *, trials: int, should_stop: Callable[[], bool]
-) -> Iterator[Tried]:
+) -> Iterator[Tried | Refused]:
     """Give trials as they finish, until so many have, those of earlier runs among them, or until told to stop.
 
-    A trial that is stopped is none that finished: `open_study` queues it again.
+    A trial that is stopped is none that finished: `open_study` queues it again. One whose values do not go together is given
+    as refused, and is no trial that finished either; the search goes on.
 
     Raises:
         BadDataError: fewer classes or images than some trial would ask for.
-        BadConfigError: values that do not go together.
+        BadConfigError: extremes that do not go together, or nothing but refused trials for long.
     """
     for options in space.extremes():
         require_enough(options, data)
+    refused = 0
     while len(tried(study, space)) < trials and not should_stop():
         trial = study.ask(space.distributions)
-        trained, cut = _train(trial, space, data, run, should_stop)
+        try:
+            options = space.options_with(space.values(trial.params))
+        except BadConfigError as error:
+            study.tell(trial, state=TrialState.FAIL)
+            yield Refused(trial.number, str(error))
+            refused += 1
+            if refused >= max(trials, PATIENT_REFUSALS):
+                raise BadConfigError(f"{space.place}: the last {refused} trials were refused; narrow [search]; {error}") from error
+            continue
+        refused = 0
+        trained, cut = _train(trial, options, data, run, should_stop)
         if trained is None or not (trained.finished or cut):
             return
-        trial.set_user_attr(SCORE, trained.best.score)
+        # A study takes no NaN, and would make a failure of it, so that the trial would never count.
+        score = trained.best.score if math.isfinite(trained.best.score) else -math.inf
+        trial.set_user_attr(SCORE, score)
         trial.set_user_attr(STEP, trained.steps)
-        told = {"values": trained.best.score} if trained.finished else {"state": TrialState.PRUNED}
+        told = {"values": score} if trained.finished else {"state": TrialState.PRUNED}
         yield _tried(study.tell(trial, **told), space)
 
 
@@ -132,8 +159,8 @@ def tried(study: Study, space: SearchSpace) -> list[Tried]:
 
 
 def best(study: Study, space: SearchSpace) -> Tried | None:
-    """Give the trial with the best score in validation, of those that were not cut short; the first of equals."""
-    whole = [each for each in tried(study, space) if not each.pruned]
+    """Give the trial with the best score in validation, of those that were not cut short nor came to no number; the first of equals."""
+    whole = [each for each in tried(study, space) if not each.pruned and math.isfinite(each.score)]
     return max(whole, key=lambda each: each.score, default=None)
 
 
@@ -154,11 +181,10 @@ class _Watched:
 
 
 def _train(
-    trial: Trial, space: SearchSpace, data: Mapping[str, Tasks], run: Path, should_stop: Callable[[], bool]
+    trial: Trial, options: TrainOptions, data: Mapping[str, Tasks], run: Path, should_stop: Callable[[], bool]
 ) -> tuple[Trained | None, bool]:
     """Train by what was drawn; also whether it was cut short."""
     # In a folder named by its configuration a trial that was interrupted goes on, and one drawn again costs nothing.
-    options = space.options_with(space.values(trial.params))
     folder, watched = run / "trials" / fingerprint(options)[:16], _Watched(trial)
     trained = meta_train(
         options,

@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 
 from service.learner.calibration import Calibration, Cell
+from service.learner.encoders.conv4 import Conv4
+from service.learner.recipe import Recipe
 from tests.cli.conftest import Command
-from tests.tiny import write_tiny
+from tests.registry.stored import edit_manifest
+from tests.tiny import tiny_model, write_tiny
 
 QUICK = ("--way", 3, "--shot", 1, "--queries", 1, "--episodes", 20)
 
@@ -151,3 +154,90 @@ def test_scores_are_judged_as_the_manifest_calibrates_them(evaluate: Evaluate, m
     [plain], [sure] = rows(evaluate("tiny", "--json")), rows(evaluate("sure", "--json"))
     assert sure["accuracy"] == plain["accuracy"]
     assert sure["loss"] != pytest.approx(plain["loss"], rel=0.01)
+
+
+@pytest.fixture
+def by_default(command: Command, model_store: Path) -> Evaluate:
+    """Runs `innerloop evaluate` with its own ways and shots, few queries and episodes."""
+
+    def run(model: str, *options: object) -> Any:
+        few = ("--queries", 1, "--episodes", 4, "--model-store", model_store)
+        return command("evaluate", model, *map(str, (*few, *options)))
+
+    return run
+
+
+def cells(result: Any) -> list[tuple[int, int]]:
+    return [(row["way"], row["shot"]) for row in rows(result)]
+
+
+def test_ways_and_shots_that_nobody_asked_for_are_those_that_fit(by_default: Evaluate, drawings: Path, tmp_path: Path) -> None:
+    assert cells(by_default("tiny", "--data", drawings, "--json")) == [(5, 1)]  # four drawings each, so no five shots
+    shutil.rmtree(drawings / "vee")
+    assert cells(by_default("tiny", "--data", drawings, "--json")) == [(4, 1)]
+    assert cells(by_default("tiny", "--data", drawings, "--way", 3, "--json")) == [(3, 1)]
+    assert_refused(by_default("tiny", "--data", drawings, "--way", 3, "--way", 6), "6")
+    assert_refused(by_default("tiny", "--data", drawings, "--shot", 5), "at least 6 inputs")
+    assert_refused(by_default("tiny", "--data", drawings, "--queries", 4), "at least 5 inputs")
+    assert_refused(by_default("tiny", "--data", drawings, "--queries", 4, "--report", tmp_path / "report"), "at least 5 inputs")
+
+
+def test_a_per_class_head_is_judged_at_its_own_way(by_default: Evaluate, model_store: Path, drawings: Path) -> None:
+    write_tiny(model_store, "three", tiny_model(Conv4(width=8), Recipe(head="per_class", way=3, steps_default=1, steps_max=2)))
+    assert cells(by_default("three", "--data", drawings, "--json")) == [(3, 1)]
+    assert_refused(by_default("three", "--data", drawings, "--way", 5), "expected 3 classes in an episode")
+    for shape in ("bar", "corner", "cross"):
+        shutil.rmtree(drawings / shape)
+    assert_refused(by_default("three", "--data", drawings), "3")
+
+
+def trained_on(model_store: Path, source: str = "folder", **data: Any) -> None:
+    """Let the manifest say that `tiny` was trained on a folder of five classes."""
+    parts = {"train_classes": ["bar", "corner"], "validation_classes": ["cross"], "test_classes": ["ring", "vee"]}
+    said = {"config": {"data": {"source": source, **data}}, **parts}
+    edit_manifest(model_store / "tiny" / "1", lambda table: table["training"].update(said))
+
+
+def test_of_the_folder_that_was_trained_on_the_test_classes_are_judged(
+    by_default: Evaluate, model_store: Path, drawings: Path, tmp_path: Path
+) -> None:
+    alone = shutil.copytree(drawings, tmp_path / "alone", ignore=shutil.ignore_patterns("bar", "corner", "cross"))
+    expected = rows(by_default("tiny", "--data", alone, "--json"))
+    trained_on(model_store, path=str(drawings))
+    result = by_default("tiny", "--data", drawings, "--json")
+    assert [row | {"data": ""} for row in rows(result)] == [row | {"data": ""} for row in expected]
+    assert f"judging the 2 test classes of {drawings}; 3 others were trained or validated on" in result.stderr
+    assert cells(result) == [(2, 1)]
+    assert by_default("tiny", "--data", drawings, "--report", tmp_path / "report").exit_code == 0
+    assert json.loads((tmp_path / "report" / "report.json").read_text())["classes"] == 2
+
+
+def test_what_training_left_out_is_left_out_again(by_default: Evaluate, model_store: Path, drawings: Path) -> None:
+    for name in ("ring/bad.png", "stray.png"):
+        (drawings / name).write_bytes(b"no image")
+    trained_on(model_store, path=str(drawings), leave_out=["bar/gone.png", "ring/bad.png", "stray.png"])
+    assert cells(by_default("tiny", "--data", drawings, "--json")) == [(2, 1)]
+    trained_on(model_store, path=str(drawings), leave_out=["stray.png"])
+    assert "ring/bad.png" in by_default("tiny", "--data", drawings).stderr
+
+
+def test_classes_that_were_trained_on_are_refused_without_test_classes(by_default: Evaluate, model_store: Path, drawings: Path) -> None:
+    trained_on(model_store)
+    for shape in ("ring", "vee"):
+        shutil.move(drawings / shape, drawings / f"other {shape}")
+    assert_refused(by_default("tiny", "--data", drawings), "got 3 that were trained or validated on (bar, corner, cross)")
+
+
+def test_a_folder_of_new_classes_is_judged_whole(by_default: Evaluate, model_store: Path, drawings: Path) -> None:
+    trained_on(model_store)
+    for shape in list(drawings.iterdir()):
+        shutil.move(shape, drawings / f"new {shape.name}")
+    result = by_default("tiny", "--data", drawings, "--json")
+    assert (cells(result), result.stderr) == ([(5, 1)], "")
+    trained_on(model_store, source="glyphs")
+    assert cells(by_default("tiny", "--data", drawings, "--json")) == [(5, 1)]
+
+
+def test_a_split_of_ones_own_images_is_none_of_omniglot(by_default: Evaluate, model_store: Path, tmp_path: Path) -> None:
+    trained_on(model_store, split=str(tmp_path / "splits.json"))
+    assert_refused(by_default("tiny", "--data", "omniglot", "--data-root", tmp_path), "mniglot")

@@ -12,7 +12,7 @@ from service.training.options import read_options
 from service.training.search import open_study, tried
 from service.training.search_space import read_search_space
 from tests.cli.conftest import Command
-from tests.training.searches import CONFIG, META_STEPS, written
+from tests.training.searches import CONFIG, GROUPS, META_STEPS, written
 
 LONG = CONFIG.replace("steps = 8", "steps = 120").replace("every = 2", "every = 10")
 
@@ -53,6 +53,15 @@ def test_one_that_runs_out_of_time_says_how_to_go_on(command: Command, config: P
     result = command("search", config, "--run", run, "--timeout", "0")
     assert (result.exit_code, result.stdout) == (130, f"stopped; {run / 'study.db'} continues with --resume\n")
     assert command("search", config, "--run", run, "--trials", "1", "--resume").exit_code == 0
+
+
+def test_a_refused_trial_is_one_line(command: Command, tmp_path: Path) -> None:
+    result = command("search", written(tmp_path, GROUPS), "--run", tmp_path / "run", "--trials", "4")
+    assert result.exit_code == 0, result.output
+    refused = [line for line in result.stdout.splitlines() if "refused: " in line]
+    assert refused
+    assert all("encoder.groups = 3" in line and line.startswith("trial ") for line in refused)
+    assert "show 4 trials" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,10 @@ def test_what_cannot_be_trained_is_one_line_and_status_1(old: str, new: str, sai
     assert_one_line(command("train", config, "--run", config.parent / "run", "--model-store", config.parent / "store"), said)
 
 
+def test_the_help_keeps_torchrun_from_reading_options_as_its_own(command: Command) -> None:
+    assert "--no-python -- innerloop train CONFIG" in command("train", "--help").output
+
+
 def test_nothing_to_resume_from_is_one_line_and_status_1(config: Path, command: Command) -> None:
     run = config.parent / "run"
     assert_one_line(command("train", config, "--run", run, "--resume"), f"{run}/{FILENAME}: expected a checkpoint to resume from")

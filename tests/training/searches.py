@@ -54,6 +54,11 @@ recipe.steps_default = { low = 0, high = 3 }
 
 META_STEPS = 8
 
+# Both ends of the range go together with a width of 8, three groups do not.
+GROUPS = CONFIG.replace("width = 4", 'width = 8\nnorm = "group"\ngroups = 2').replace(
+    "encoder.width = { choices = [4, 6] }", "encoder.groups = { low = 2, high = 4 }"
+)
+
 
 def written(folder: Path, text: str = CONFIG) -> Path:
     path = folder / "search.toml"

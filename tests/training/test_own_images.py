@@ -94,6 +94,16 @@ def test_images_that_cannot_be_read_are_named_and_kept_out(tmp_path: Path) -> No
     assert data.leave_out == (PurePosixPath("class03/bad.png"),)
 
 
+def test_an_image_in_no_class_is_named_and_kept_out(tmp_path: Path) -> None:
+    root = drawings(tmp_path / "signs", classes=6, images=4)
+    (root / "stray.png").write_bytes((root / "sign0" / "0.png").read_bytes())
+    seen = survey(root)
+    made = plan(root, seen, Wishes(size=28), cores=2)
+    assert warnings(made, seen) == ["stray.png: left out, since it is in no class folder"]
+    data = load_classes(configured(made, tmp_path / "run"), data_root=None)
+    assert sum(len(each.inputs) for part, each in data.items() if part != "train") == 4 * 4
+
+
 def test_few_images_in_most_classes_leave_out_only_what_has_fewer() -> None:
     classes = {f"class{k}": 4 for k in range(10)} | {"single": 1}
     assert chosen(replace(PHOTOS, classes=classes)).at_least == 4

@@ -1,17 +1,21 @@
+import dataclasses
+import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.study import Study
 
-from service.errors import BadCheckpointError, BadDataError
+from service.errors import BadCheckpointError, BadConfigError, BadDataError
 from service.training.checkpoint import fingerprint, load_checkpoint
+from service.training.meta_train import Trained, meta_train
 from service.training.options import read_options
-from service.training.search import PATIENT_TRIALS, STUDY, Tried, best, open_study, search, tried
+from service.training.search import PATIENT_REFUSALS, PATIENT_TRIALS, STUDY, Refused, Tried, best, open_study, search, tried
 from service.training.search_report import BEST, draw, write_best, write_table
 from service.training.search_space import SearchSpace
 from tests.training.runs import After, tiny_data, train
-from tests.training.searches import CONFIG, META_STEPS, space_in
+from tests.training.searches import CONFIG, GROUPS, META_STEPS, space_in
 
 TRIALS = 12
 
@@ -22,6 +26,12 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> SearchSpace:
 
 
 def run_on(space: SearchSpace, run: Path, *, trials: int, resume: bool = False, stop_after: int = 10**9) -> list[Tried]:
+    """Give the finished trials of `all_of`, where none is refused."""
+    found = all_of(space, run, trials=trials, resume=resume, stop_after=stop_after)
+    return [each for each in found if isinstance(each, Tried)]
+
+
+def all_of(space: SearchSpace, run: Path, *, trials: int, resume: bool = False, stop_after: int = 10**9) -> list[Tried | Refused]:
     """Search until so many trials are finished, or the question whether to stop was asked so often; gives those of this call."""
     study = open_study(space, run, resume=resume)
     found = list(search(study, space, tiny_data(), run, trials=trials, should_stop=After(stop_after)))
@@ -155,3 +165,71 @@ def test_a_trial_of_a_regression_is_told_by_its_squared_error() -> None:
     classes, numbers = Tried(0, {}, 0.975, 8, False, False), Tried(1, {}, -0.25, 8, False, True)
     assert (classes.measured, classes.said) == (0.975, "97.50%")
     assert (numbers.measured, numbers.said) == (0.25, "0.25 squared error")
+
+
+def test_a_trial_whose_values_do_not_go_together_is_refused_and_the_search_goes_on(tmp_path: Path) -> None:
+    space, run = space_in(tmp_path, GROUPS), tmp_path / "run"
+    found = all_of(space, run, trials=4)
+    finished, refused = [[each for each in found if isinstance(each, kind)] for kind in (Tried, Refused)]
+    assert len(finished) == 4
+    assert refused
+    assert all("encoder.groups = 3" in each.why and "divide, got 8" in each.why and "\n" not in each.why for each in refused)  # type: ignore[union-attr]
+    study = open_study(space, run, resume=True)
+    states = {each.number: each.state.name for each in study.get_trials()}
+    assert {each.number for each in refused} == {number for number, state in states.items() if state == "FAIL"}
+    assert "WAITING" not in states.values()
+    close(study)
+    assert len(run_on(space, run, trials=5, resume=True)) == 1
+
+
+def test_a_study_that_was_left_in_a_refused_trial_goes_on(tmp_path: Path) -> None:
+    space, run = space_in(tmp_path, GROUPS), tmp_path / "run"
+    study = open_study(space, run, resume=False)
+    drawn = {"optimiser.learning_rate": 1e-3, "encoder.groups": 3, "stages.0.way": "[3, 4]", "recipe.steps_default": 1}
+    study.enqueue_trial(drawn)
+    study.ask(space.distributions)
+    close(study)
+    found = all_of(space, run, trials=1, resume=True)
+    assert isinstance(found[0], Refused)
+    assert isinstance(found[-1], Tried)
+
+
+def test_a_search_of_refused_trials_alone_ends_in_words(space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = open_study(space, tmp_path, resume=False)
+
+    def refuse(_: SearchSpace, values: Any) -> Any:
+        raise BadConfigError(f"no {sorted(values)[0]}")
+
+    run = search(study, space, tiny_data(), tmp_path, trials=3, should_stop=lambda: False)
+    monkeypatch.setattr(SearchSpace, "extremes", lambda _: iter(()))
+    monkeypatch.setattr(SearchSpace, "options_with", refuse)
+    refused = [next(run) for _ in range(PATIENT_REFUSALS)]
+    assert all(isinstance(each, Refused) for each in refused)
+    with pytest.raises(BadConfigError, match=r"the last 20 trials were refused; narrow \[search\]; no encoder\.width"):
+        next(run)
+    close(study)
+
+
+def test_a_trial_that_came_to_no_number_counts_and_is_never_the_best(
+    space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Trained] = []
+
+    def diverges_first(*args: Any, **options: Any) -> Trained:
+        trained = meta_train(*args, **options)
+        assert trained is not None
+        begun.append(trained)
+        return trained if len(begun) > 1 else dataclasses.replace(trained, best=dataclasses.replace(trained.best, score=math.nan))
+
+    monkeypatch.setattr("service.training.search.meta_train", diverges_first)
+    study = open_study(space, tmp_path / "run", resume=False)
+    trials = search(study, space, tiny_data(), tmp_path / "run", trials=2, should_stop=lambda: False)
+    next(trials)
+    assert best(study, space) is None
+    next(trials)
+    winner = best(study, space)
+    assert winner is not None
+    assert winner.number == 1
+    assert draw(tmp_path, space, tried(study, space)).stat().st_size
+    assert len(list(trials)) == 0
+    close(study)

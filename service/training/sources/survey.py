@@ -13,7 +13,7 @@ from PIL import Image
 from service.errors import BlankImageError, InputError
 from service.inputs.images import decode_image
 from service.inputs.preprocessing import FAINTEST_INK, Preprocessing
-from service.training.sources.class_folders import members
+from service.training.sources.class_folders import look
 
 # Looked at in small: enough to tell colour and paper.
 THUMBNAIL = 64
@@ -35,6 +35,7 @@ class Survey:
     Attributes:
         classes: how many sound images each class has, by its name, sorted.
         damaged: images that cannot be read, by their paths inside, and why.
+        stray: images in no class folder, by their paths inside.
         side: the median of the images' shorter sides, in pixels.
         colour: whether more than a tenth of them have visible colour.
         drawings: whether nine tenths of them are strokes on even paper, and few have colour.
@@ -45,6 +46,7 @@ class Survey:
     side: int
     colour: bool
     drawings: bool
+    stray: tuple[PurePosixPath, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,13 @@ def survey(path: Path) -> Survey:
     """Look at every image of a folder or zip of class folders.
 
     Raises:
-        BadDataError: nothing there, not a zip, or an image outside any class folder.
+        BadDataError: nothing there, or not a zip.
     """
     looks: list[_Look] = []
     classes: Counter[str] = Counter()
     damaged: dict[PurePosixPath, str] = {}
-    for member in members(path):
+    found = look(path)
+    for member in found.members:
         try:
             looks.append(_look(decode_image(member.content, name=str(member.path))))
         except InputError as error:
@@ -79,6 +82,7 @@ def survey(path: Path) -> Survey:
         side=round(statistics.median(look.side for look in looks)) if looks else 0,
         colour=colour,
         drawings=not colour and _share([look.drawn for look in looks]) >= MOST,
+        stray=found.stray,
     )
 
 

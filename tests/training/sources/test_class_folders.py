@@ -1,6 +1,6 @@
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 import torch
@@ -126,6 +126,28 @@ def test_a_file_that_is_no_zip_is_named(tmp_path: Path) -> None:
 def test_an_image_outside_any_class_is_named(ragged: Path) -> None:
     folder(ragged, {"stray.png": png(drawing("ring"))})
     assert_refused(ragged, "stray.png", "inside a folder named after its class")
+
+
+def test_an_image_outside_any_class_can_be_left_out(ragged: Path) -> None:
+    clean = class_folders(ragged, SMALL)
+    folder(ragged, {"stray.png": b"no image"})
+    for path in (ragged, packed(ragged)):
+        found = class_folders(path, SMALL, leave_out=[PurePosixPath("stray.png")])
+        assert found.names == clean.names
+        assert torch.equal(found.inputs, clean.inputs)
+
+
+def test_files_that_are_no_images_by_their_names_are_passed_over(ragged: Path) -> None:
+    clean = class_folders(ragged, SMALL)
+    folder(ragged, {"README.txt": b"x", "labels.csv": b"x", "set/straight/bar/NOTES.TXT": b"x", "boxes/1.xml": b"x"})
+    for path in (ragged, packed(ragged)):
+        found = class_folders(path, SMALL)
+        assert found.names == clean.names
+        assert torch.equal(found.inputs, clean.inputs)
+    # As configurations say that were chosen when such files were left out one by one.
+    assert class_folders(ragged, SMALL, leave_out=[PurePosixPath("set/straight/bar/NOTES.TXT")]).names == clean.names
+    with pytest.raises(BadDataError, match=r"found no absent\.png; correct `leave_out`"):
+        class_folders(ragged, SMALL, leave_out=[PurePosixPath("absent.png")])
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,23 @@ def test_damaged_images_are_named_and_not_counted(tmp_path: Path) -> None:
     root = scenes(tmp_path / "scenes", classes=2, images=3)
     whole = (root / "kind 1" / "2.png").read_bytes()
     (root / "kind 1" / "2.png").write_bytes(whole[: len(whole) // 2])
-    (root / "kind 0" / "notes.txt").write_text("no image")
+    (root / "kind 0" / "notes.png").write_text("no image")
     seen = survey(root)
     assert seen.classes == {"kind 0": 3, "kind 1": 2}
-    assert list(seen.damaged) == [PurePosixPath("kind 0/notes.txt"), PurePosixPath("kind 1/2.png")]
-    assert "got 8 bytes of something else" in seen.damaged[PurePosixPath("kind 0/notes.txt")]
+    assert list(seen.damaged) == [PurePosixPath("kind 0/notes.png"), PurePosixPath("kind 1/2.png")]
+    assert "got 8 bytes of something else" in seen.damaged[PurePosixPath("kind 0/notes.png")]
+
+
+def test_images_in_no_class_are_named_and_other_files_are_passed_over(tmp_path: Path) -> None:
+    root = scenes(tmp_path / "scenes", classes=2, images=3)
+    plain = survey(root)
+    (root / "stray.png").write_bytes((root / "kind 1" / "2.png").read_bytes())
+    (root / "README.md").write_text("no image")
+    (root / "kind 0" / "notes.txt").write_text("no image")
+    seen = survey(root)
+    assert seen.stray == (PurePosixPath("stray.png"),)
+    assert (seen.classes, seen.damaged, seen.side) == (plain.classes, {}, plain.side)
+    assert survey(Path(make_archive(str(root), "zip", root))) == seen
 
 
 def test_a_zip_is_seen_as_its_folder(tmp_path: Path) -> None:
