@@ -12,7 +12,7 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from service.errors import BadCheckpointError, BadConfigError
+from service.errors import BadCheckpointError, BadConfigError, DivergedTrainingError
 from service.learner.outer_rules import Outcome
 from service.training.checkpoint import FILENAME, fingerprint
 from service.training.demands import require_enough
@@ -120,8 +120,8 @@ def search(
 ) -> Iterator[Tried | Refused]:
     """Give trials as they finish, until so many have, those of earlier runs among them, or until told to stop.
 
-    A trial that is stopped is none that finished: `open_study` queues it again. One whose values do not go together is given
-    as refused, and is no trial that finished either; the search goes on.
+    A trial that is stopped is none that finished: `open_study` queues it again. One whose values do not go together, or
+    with which training diverges, is given as refused, and is no trial that finished either; the search goes on.
 
     Raises:
         BadDataError: fewer classes or images than some trial would ask for.
@@ -134,7 +134,8 @@ def search(
         trial = study.ask(space.distributions)
         try:
             options = space.options_with(space.values(trial.params))
-        except BadConfigError as error:
+            trained, cut = _train(trial, options, data, run, should_stop)
+        except (BadConfigError, DivergedTrainingError) as error:
             study.tell(trial, state=TrialState.FAIL)
             yield Refused(trial.number, str(error))
             refused += 1
@@ -142,7 +143,6 @@ def search(
                 raise BadConfigError(f"{space.place}: the last {refused} trials were refused; narrow [search]; {error}") from error
             continue
         refused = 0
-        trained, cut = _train(trial, options, data, run, should_stop)
         if trained is None or not (trained.finished or cut):
             return
         # A study takes no NaN, and would make a failure of it, so that the trial would never count.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from optuna.study import Study
 
-from service.errors import BadCheckpointError, BadConfigError, BadDataError
+from service.errors import BadCheckpointError, BadConfigError, BadDataError, DivergedTrainingError
 from service.training.checkpoint import fingerprint, load_checkpoint
 from service.training.meta_train import Trained, meta_train
 from service.training.options import read_options
@@ -180,6 +180,24 @@ def test_a_trial_whose_values_do_not_go_together_is_refused_and_the_search_goes_
     assert "WAITING" not in states.values()
     close(study)
     assert len(run_on(space, run, trials=5, resume=True)) == 1
+
+
+def test_a_trial_with_which_training_diverges_is_told_and_the_search_goes_on(
+    space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = meta_train, []
+
+    def diverging(*arguments: Any, **options: Any) -> Any:
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise DivergedTrainingError("expected a finite meta-gradient, got nan at step 3")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr("service.training.search.meta_train", diverging)
+    first, *others = all_of(space, tmp_path / "run", trials=2)
+    assert isinstance(first, Refused)
+    assert "got nan at step 3" in first.why
+    assert [isinstance(each, Tried) for each in others] == [True, True]
 
 
 def test_a_study_that_was_left_in_a_refused_trial_goes_on(tmp_path: Path) -> None:
