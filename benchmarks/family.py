@@ -40,11 +40,12 @@ def row(options: TrainOptions, data_root: Path, episodes: int) -> dict[str, Any]
     trained = meta_train(options, data, run, reporter=Silent(), resume=(run / FILENAME).exists())
     if trained is None:
         raise RuntimeError("the run ended before its validation")
-    stage = options.stages[0]
+    meta_steps = trained.steps - options.pretraining.steps
     return {
         "config_sha256": digest(options),
-        "meta_steps": trained.steps,
-        "tasks": trained.steps * stage.episodes,
+        "pretraining_steps": options.pretraining.steps,
+        "meta_steps": meta_steps,
+        "tasks": meta_steps * options.stages[0].episodes,
         "seconds": round(trained.seconds),
         "best_step": trained.best.step,
         "validation": round(100 * trained.best.score, 2),
