@@ -20,6 +20,9 @@ _MAML = "Finn, Abbeel and Levine (2017), Model-agnostic meta-learning, arXiv:170
 _ANIL = "Raghu et al. (2020), Rapid learning or feature reuse?, arXiv:1909.09157"
 _PROTO_MAML = "Triantafillou et al. (2020), Meta-Dataset, arXiv:1903.03096"
 
+# Where presets depart from their papers: learned step sizes are kept as logarithms, so that none is negative, and the rows of a head share
+# theirs; distances have a learned factor (heads of class means); there are no statistics of batches, per step or otherwise, but the
+# encoder's norm (MAML, MAML++); Adam's second moment starts anew with every task (Reptile, whose outer step is the configuration's).
 PRESETS: Mapping[str, Preset] = {
     "protonet": Preset(
         Recipe(scope="head", head="prototype", steps_default=0, steps_max=0),
