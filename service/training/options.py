@@ -226,10 +226,6 @@ class TrainOptions(Options):
             raise ValueError("expected one [[stages]] table at least; only preset = 'protonet' does without, given steps in [pretraining]")
         require_fitting(encoder, recipe)
         self.algorithm.outer_rule.require_fitting(recipe)
-        if recipe.moves_body and self.precision != "float32":
-            raise ValueError(
-                f"precision = 'bfloat16' leaves the gradients that move a body too far off; expected float32 with scope {recipe.scope!r}"
-            )
         if recipe.head == "per_class" and not self._only_way(recipe.way):
             raise ValueError(
                 f"a per_class head serves {recipe.way} classes only; set way = [{recipe.way}, {recipe.way}] in every stage,"
@@ -237,9 +233,13 @@ class TrainOptions(Options):
             )
         if "weights" in self.encoder and not (isinstance(self.encoder["weights"], str) and isinstance(encoder, TorchvisionNetwork)):
             raise ValueError(f"[encoder] weights names a file for a torchvision:<network> encoder, got {self.encoder['weights']!r}")
+        self._require_fitting_data(encoder, recipe)
+        if recipe.moves_body and self.precision != "float32":
+            raise ValueError(
+                f"precision = 'bfloat16' leaves the gradients that move a body too far off; expected float32 with scope {recipe.scope!r}"
+            )
         for number, stage in enumerate(self.stages, start=1):
             self._require_fitting_steps(stage, recipe, place=f"[[stages]] {number}")
-        self._require_fitting_data(encoder, recipe)
         return self
 
     def _require_fitting_steps(self, stage: Stage, recipe: Recipe, *, place: str) -> None:

@@ -108,6 +108,7 @@ def test_a_copied_link_is_said_where_it_is_seen_and_moves_nothing(hands: Hands, 
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     hands.take_samples()
     hands.adapt()
+    expect(hands.page.get_by_text("Or one of ours")).to_be_visible()  # they are fetched
     before = hands.page.locator("#ask").bounding_box()
     hands.page.get_by_role("button", name="Copy link").click()
     expect(hands.page.locator("#status")).to_have_text("Copied the link.")
