@@ -20,6 +20,9 @@ Order = Literal[0, 1, 2]
 # Learned step sizes stay within these, whatever the outer loop wants of them.
 SMALLEST_RATE, LARGEST_RATE = 1e-6, 1e9
 
+# What the names of learned step sizes begin with.
+RATE = "rate."
+
 
 def nothing_more(moved: Params) -> Params:
     """Add nothing to moved parameters: what `Start.conclude` is unless a norm needs the support set's moments."""
@@ -116,7 +119,7 @@ def step_sizes(params: Params, recipe: Recipe, names: Sequence[str]) -> list[dic
 
 def rate_name(recipe: Recipe, name: str) -> str:
     """Name the learned step size that a parameter uses."""
-    return "rate.all" if recipe.rates == "one" else f"rate.{name}"
+    return f"{RATE}all" if recipe.rates == "one" else f"{RATE}{name}"
 
 
 def initial_rate(recipe: Recipe, shape: Sequence[int]) -> Tensor:

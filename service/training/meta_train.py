@@ -13,6 +13,7 @@ from torch import Tensor
 from service.errors import BadCheckpointError, DivergedTrainingError
 from service.learner.encoders.torchvision_network import TorchvisionNetwork
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape
+from service.learner.inner_loop import RATE
 from service.learner.meta_model import MetaModel, initial_params
 from service.learner.outer_rules import Outcome
 from service.learner.parameters import Params, channels_last, detached, moved_to, trainable
@@ -33,9 +34,6 @@ STATISTICS_SAMPLE = 2048
 
 # A killed run loses no more than this, however rarely it is validated.
 SAVE_EVERY_SECONDS = 600.0
-
-# What learned step sizes are called.
-RATE = "rate."
 
 ALONE = Processes.alone()
 

@@ -12,16 +12,14 @@ from service.inputs.preprocessing import Preprocessing
 from service.learner.encoders.architectures import build
 from service.learner.encoders.encoder import Encoder
 from service.learner.encoders.torchvision_network import TorchvisionNetwork
+from service.learner.heads import reads_support
 from service.learner.meta_model import require_fitting
 from service.learner.outer_rules import Displacement
 from service.learner.presets import PRESETS, Preset
-from service.learner.recipe import HeadKind, Recipe
+from service.learner.recipe import Recipe
 from service.registry.manifest import NAME
 
 RECIPE = TypeAdapter(Recipe)
-
-# Heads that know their classes before the first inner step.
-FITTED: tuple[HeadKind, ...] = ("prototype", "ridge", "discriminant")
 
 
 class Options(BaseModel):
@@ -245,7 +243,7 @@ class TrainOptions(Options):
     def _require_fitting_steps(self, stage: Stage, recipe: Recipe, *, place: str) -> None:
         if stage.inner_steps > recipe.steps_max:
             raise ValueError(f"{place} has inner_steps = {stage.inner_steps}, of which the recipe allows {recipe.steps_max} at most")
-        idle = recipe.head not in FITTED or isinstance(self.algorithm.outer_rule, Displacement)
+        idle = not reads_support(recipe) or isinstance(self.algorithm.outer_rule, Displacement)
         if idle and not stage.inner_steps:
             raise ValueError(
                 f"{place} has no inner step, without which a {recipe.head} head learns nothing of its task under preset {self.preset!r};"

@@ -7,6 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from service.learner.inner_loop import RATE
 from service.learner.outer_rules import Outcome
 from service.learner.parameters import Params, under
 from service.training.meta_train import Validated
@@ -58,8 +59,8 @@ class ProgressReport:
 def step_sizes(params: Params) -> dict[str, float]:
     """Give every learned step size by name, those of a parameter one by one where it has several."""
     found: dict[str, float] = {}
-    for name, logarithms in under(params, ["rate."]).items():
+    for name, logarithms in under(params, [RATE]).items():
         sizes = logarithms.exp().flatten().tolist()
-        key = f"step_size/{name.removeprefix('rate.')}"
+        key = f"step_size/{name.removeprefix(RATE)}"
         found |= {key: sizes[0]} if len(sizes) == 1 else {f"{key}/{place}": size for place, size in enumerate(sizes)}
     return found
