@@ -3,8 +3,9 @@
 Every step looks at one image alone, never at a set, so a prediction cannot depend on its neighbours.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +23,9 @@ FAINTEST_INK = 24
 
 # A longer drawing is halved, or more, before it is put into a square: 16 million pixels in a row would need 300 TB.
 LONGEST_INK = 4096
+
+# Of every value of alpha, whether it shows its pixel at all.
+VISIBLE = bytes(1) + bytes([255] * 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +60,8 @@ class Preprocessing:
         """
         if self.kind == "photo":
             return _photo(image, self.size, self.channels)
-        scaled = _scaled(_square_around(_difference(image), self.margin), self.size)
-        return torch.from_numpy(np.repeat(_stretched(scaled, scaled.max())[None], self.channels, axis=0))
+        scaled = _scaled(_square_around(_ink(image), self.margin), self.size)
+        return torch.from_numpy(np.repeat(scaled[None], self.channels, axis=0))
 
 
 def _photo(image: Image.Image, size: int, channels: int) -> Tensor:
@@ -65,34 +69,64 @@ def _photo(image: Image.Image, size: int, channels: int) -> Tensor:
     return torch.tensor(np.asarray(picture).reshape(size, size, channels)).permute(2, 0, 1).contiguous()
 
 
-def _difference(image: Image.Image) -> NDArray[np.int16]:
-    """Find the ink: [H, W], 0 paper to 510, twice what disagrees with the border's median."""
+def _ink(image: Image.Image) -> Pixels:
+    """Find the ink: [H, W], 0 where the picture is as its border, 255 where it differs most from it.
+
+    Raises:
+        BlankImageError: nothing is strong enough to be ink.
+    """
+    channels = _channels(image)
+    papers = [_doubled_median_of_border(_pixels(each)) for each in channels]
+    strongest = max(abs(2 * value - paper) for each, paper in zip(channels, papers, strict=True) for value in _extremes(each))
+    if strongest < 2 * FAINTEST_INK:
+        raise BlankImageError(
+            f"expected a drawing, got a blank image: its strongest mark differs from its border by {strongest / 2:.0f} of 255,"
+            f" at least {FAINTEST_INK} is needed; send an image with visible ink"
+        )
+    return reduce(np.maximum, (_pixels(each, _inks(paper, strongest)) for each, paper in zip(channels, papers, strict=True)))
+
+
+def _pixels(channel: Image.Image, table: bytes | None = None) -> Pixels:
+    """Give the values of a channel, or what each of them is in a table of 256: [H, W]."""
+    return np.frombuffer(channel.tobytes().translate(table), np.uint8).reshape(channel.height, channel.width)
+
+
+def _extremes(channel: Image.Image) -> tuple[int, int]:
+    """Give the lowest and the highest value of a channel."""
+    low, high = channel.getextrema()
+    return int(low), int(high)  # type: ignore[arg-type] # pairs are those of several channels
+
+
+def _channels(image: Image.Image) -> Sequence[Image.Image]:
+    """Give the channels that draw, 8 bits each."""
     if image.mode in ("1", "L"):
-        return _distance_to_border(np.asarray(image.convert("L"))[:, :, None])
-    pixels = np.asarray(image.convert("RGBA"))
-    colour, alpha = pixels[:, :, :3], pixels[:, :, 3:]
-    if (alpha == 255).all():
-        return _distance_to_border(colour)
+        return [image.convert("L")]
+    *colour, alpha = image.convert("RGBA").split()
+    if _extremes(alpha)[0] == 255:
+        return colour
     # Transparent pixels have no colour of their own; one colour throughout means that alpha draws.
-    visible = colour[alpha[:, :, 0] > 0]
-    if len(visible) == 0 or (visible == visible[0]).all():
-        return _distance_to_border(alpha)
-    return _distance_to_border(_over_white(colour, alpha))
+    visible = alpha.point(VISIBLE)
+    if all(sum(map(bool, each.histogram(visible))) < 2 for each in colour):
+        return [alpha]
+    return [_over_white(each, alpha) for each in colour]
 
 
-def _over_white(colour: Pixels, alpha: Pixels) -> Pixels:
-    share = alpha.astype(np.float32) / 255
-    flattened: Pixels = np.rint(colour * share + 255 * (1 - share)).astype(np.uint8)
-    return flattened
+def _over_white(colour: Image.Image, alpha: Image.Image) -> Image.Image:
+    share = np.asarray(alpha).astype(np.float32) / 255
+    return Image.fromarray(np.rint(np.asarray(colour) * share + 255 * (1 - share)).astype(np.uint8))
 
 
-def _distance_to_border(colour: Pixels) -> NDArray[np.int16]:
-    """Differ from the border's median colour: [H, W, C] uint8 → [H, W] 0..510, twice the largest over the channels."""
-    border = np.sort(np.concatenate([colour[0], colour[-1], colour[:, 0], colour[:, -1]]), axis=0).astype(np.int16)
-    # Twice, because a median may end in a half: rounded, it would tell a drawing from its inverse.
-    paper = border[(len(border) - 1) // 2] + border[len(border) // 2]
-    doubled = 2 * colour.astype(np.int16)
-    return reduce(np.maximum, (np.abs(doubled[:, :, channel] - paper[channel]) for channel in range(len(paper))))
+def _doubled_median_of_border(pixels: Pixels) -> int:
+    """Give the paper, 0 to 510: doubled, because a median may end in a half, and rounding it would tell a drawing from its inverse."""
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    border.sort()
+    return int(border[(len(border) - 1) // 2]) + int(border[len(border) // 2])
+
+
+@lru_cache(maxsize=4096)
+def _inks(paper: int, strongest: int) -> bytes:
+    """Give the ink of each of 256 values, on a paper of 0 to 510: twice the difference, where the `strongest` that occurs comes to 255."""
+    return _stretched(np.abs(2 * np.arange(256, dtype=np.int16) - paper).clip(max=strongest), strongest).tobytes()
 
 
 def _stretched(ink: NDArray[Any], strongest: float) -> Pixels:
@@ -101,23 +135,11 @@ def _stretched(ink: NDArray[Any], strongest: float) -> Pixels:
     return stretched
 
 
-def _square_around(difference: NDArray[np.int16], margin: float) -> Pixels:
-    """Crop to what is at least half as strong as the strongest ink, centred in a square with a margin; 255 is the strongest.
-
-    Raises:
-        BlankImageError: nothing is strong enough to be ink.
-    """
-    strongest = int(difference.max())
-    if strongest < 2 * FAINTEST_INK:
-        raise BlankImageError(
-            f"expected a drawing, got a blank image: its strongest mark differs from its border by {strongest / 2:.0f} of 255,"
-            f" at least {FAINTEST_INK} is needed; send an image with visible ink"
-        )
-    # Only what is cropped to is stretched; the rest is compared with the first difference that would be stretched to 128.
-    half = int(np.searchsorted(_stretched(np.arange(strongest + 1, dtype=np.int16), strongest), 128))
-    strong = difference >= half
-    rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
-    crop = _stretched(difference[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], strongest)
+def _square_around(ink: Pixels, margin: float) -> Image.Image:
+    """Crop to what is at least half as strong as the strongest ink, centred in a square with a margin."""
+    strong = ink >= 128
+    rows, columns = _extent(strong.any(axis=1)), _extent(strong.any(axis=0))
+    crop = ink[rows, columns]
     if max(crop.shape) > LONGEST_INK:
         crop = np.asarray(Image.fromarray(crop).reduce(-(-max(crop.shape) // LONGEST_INK)))
     height, width = crop.shape
@@ -125,16 +147,24 @@ def _square_around(difference: NDArray[np.int16], margin: float) -> Pixels:
     square = np.zeros((side, side), np.uint8)
     y, x = (side - height) // 2, (side - width) // 2
     square[y : y + height, x : x + width] = crop
-    return square
+    return Image.fromarray(square)
 
 
-def _scaled(square: Pixels, size: int) -> NDArray[Any]:
-    """Scale to [size, size] by averaging; strokes so thin that Pillow rounds or drops them are averaged exactly."""
-    scaled = np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BOX))
-    if scaled.max() >= FAINTEST_INK:
-        return scaled
-    shares = _shares(len(square), size)
-    return shares @ square @ shares.T
+def _extent(strong: NDArray[np.bool_]) -> slice:
+    """Give where the first and the last lie, in a row of at least one."""
+    told = strong.tobytes()
+    return slice(told.index(1), told.rindex(1) + 1)
+
+
+def _scaled(square: Image.Image, size: int) -> Pixels:
+    """Scale to [size, size] by averaging, the strongest 255; strokes so thin that Pillow rounds or drops them are averaged exactly."""
+    scaled = square.resize((size, size), Image.Resampling.BOX)
+    _, strongest = _extremes(scaled)
+    if strongest >= FAINTEST_INK:
+        return _pixels(scaled, _inks(0, 2 * strongest))
+    shares = _shares(square.width, size)
+    averaged = shares @ np.asarray(square) @ shares.T
+    return _stretched(averaged, averaged.max())
 
 
 def _shares(side: int, size: int) -> NDArray[np.float32]:

@@ -39,7 +39,8 @@ def as_task(inputs: Tensor, labels: Sequence[Answer], classes: Classes) -> Suppo
     """
     row: dict[Answer, int] = {label: index for index, label in enumerate(classes.labels)}
     told = [row.get(label, label) for label in labels]
-    order = sorted(range(len(told)), key=lambda place: (told[place], inputs[place].numpy().tobytes()))
+    contents = list(map(bytes, inputs.numpy()))
+    order = sorted(range(len(told)), key=lambda place: (told[place], contents[place]))
     answers = torch.tensor([told[place] for place in order])
     return Support(inputs[order], answers, len(classes.labels) if classes.labels else answers.shape[1])
 

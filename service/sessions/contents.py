@@ -7,9 +7,11 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.numpy import save
+from safetensors.torch import load
 from torch import Tensor
 
 from service.errors import SessionDamagedError
@@ -57,7 +59,7 @@ class SupportSet:
 
 def pack_weights(weights: Mapping[str, Tensor]) -> bytes:
     """Write adapted weights as safetensors, names sorted, so that equal weights are equal bytes."""
-    return save({name: weights[name].cpu().contiguous() for name in sorted(weights)})
+    return save({name: weights[name].cpu().contiguous().numpy() for name in sorted(weights)})
 
 
 def digest(packed: bytes) -> str:
@@ -81,11 +83,11 @@ def pack_support(support: SupportSet) -> bytes:
     names = sorted({label for label in support.labels if isinstance(label, str)})
     row: dict[Answer, int] = {name: place for place, name in enumerate(names)}
     told = (
-        {"rows": torch.tensor([row[label] for label in support.labels], dtype=torch.int32)}
+        {"rows": np.array([row[label] for label in support.labels], np.int32)}
         if names
-        else {"targets": torch.tensor(support.labels, dtype=torch.float32)}
+        else {"targets": np.array(support.labels, np.float32)}
     )
-    tensors = {"inputs": support.inputs.contiguous(), "ids": torch.tensor(support.ids, dtype=torch.int32), **told}
+    tensors = {"inputs": support.inputs.contiguous().numpy(), "ids": np.array(support.ids, np.int32), **told}
     plain = save(tensors, {"labels": json.dumps(names), "next_id": str(support.next_id)})
     return struct.pack("<Q32s", len(plain), hashlib.sha256(plain).digest()) + zlib.compress(plain, level=1)
 
