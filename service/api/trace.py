@@ -1,7 +1,7 @@
 """X-Request-ID in and out, and one log line and one count a request."""
 
+import random
 import re
-import secrets
 import time
 
 import structlog
@@ -15,6 +15,9 @@ log = structlog.get_logger()
 
 ACCEPTED = re.compile(r"[\w.:-]{1,128}")
 QUIET = ("/livez", "/readyz", "/metrics")
+
+# No secret, so it needs no system call, in which the interpreter lock would change hands.
+_NAMES = random.Random()  # noqa: S311 - see above
 
 
 def trace_id(request: Request) -> str:
@@ -56,4 +59,4 @@ class TraceMiddleware:
 
 def _named(scope: Scope) -> str:
     given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
-    return given if ACCEPTED.fullmatch(given) else f"req_{secrets.token_hex(8)}"
+    return given if ACCEPTED.fullmatch(given) else f"req_{_NAMES.getrandbits(64):016x}"

@@ -1,6 +1,7 @@
 """One process that serves: uvicorn, as we run it."""
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable, Sequence
@@ -12,6 +13,9 @@ from fastapi import FastAPI
 from service.cli.greeting import greet, greeting
 from service.cli.listening import Address, bound
 from service.config import Settings
+
+# New objects between two looks for garbage: a request makes a thousand, of which nothing is left.
+COLLECT_EVERY = 10_000
 
 
 class Server(uvicorn.Server):
@@ -58,6 +62,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        _settle()
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         self._say(greeting(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", self._app))
 
@@ -65,3 +70,10 @@ class Server(uvicorn.Server):
         self._app.state.ready = False
         await asyncio.sleep(self._settings.drain_seconds)
         await super().shutdown(sockets)
+
+
+def _settle() -> None:
+    """Keep what a start made out of every later search for garbage: PyTorch alone is a million objects, which stay to the end."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY)

@@ -138,7 +138,7 @@ def _stretched(ink: NDArray[Any], strongest: float) -> Pixels:
 def _square_around(ink: Pixels, margin: float) -> Image.Image:
     """Crop to what is at least half as strong as the strongest ink, centred in a square with a margin."""
     strong = ink >= 128
-    rows, columns = _extent(strong.any(axis=1)), _extent(strong.any(axis=0))
+    rows, columns = _extent(np.logical_or.reduce(strong, axis=1)), _extent(np.logical_or.reduce(strong, axis=0))
     crop = ink[rows, columns]
     if max(crop.shape) > LONGEST_INK:
         crop = np.asarray(Image.fromarray(crop).reduce(-(-max(crop.shape) // LONGEST_INK)))
