@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         default=2**30, ge=2**20, description="memory on the device for the heads of sessions in use, for each length of an embedding"
     )
     batch_wait_ms: float = Field(
-        default=1.0, ge=0, le=1000, allow_inf_nan=False, description="how long the idle device waits for requests that are being decoded"
+        default=8.0, ge=0, le=1000, allow_inf_nan=False, description="how long the idle device waits for requests that are being decoded"
     )
     queue_items: int = Field(default=20_000, ge=1, description="inputs that may wait for the device")
     max_body_bytes: int = Field(default=64 * 2**20, ge=1024, description="largest request")

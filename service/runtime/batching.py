@@ -17,7 +17,7 @@ class Policy:
     """
 
     max_items: int = 2048
-    wait_seconds: float = 0.001
+    wait_seconds: float = 0.008
     quantum: int = 64
 
 

@@ -25,6 +25,9 @@ log = structlog.get_logger()
 # Assumed until the device has shown how fast it is.
 FIRST_ITEMS_PER_SECOND = 200.0
 
+# How long the idle device is away while it waits for company.
+NAP_SECONDS = 0.001
+
 T = TypeVar("T")
 
 Task = AdaptTask | EmbedTask | PredictTask
@@ -178,8 +181,8 @@ class DeviceWorker:
                 batch = [] if wait else self._next_batch()
                 if batch or self._finished:
                     return batch
-            # Asleep, and not woken by each of those it waits for.
-            time.sleep(wait)
+            # Asleep, and not woken by each of those it waits for; soon awake, when no more of them are coming.
+            time.sleep(min(wait, NAP_SECONDS))
 
     @property
     def _finished(self) -> bool:

@@ -305,3 +305,15 @@ def test_the_device_waits_a_little_for_work_that_is_coming() -> None:
         assert first.result(LONG).queue_ms >= 150
         second.result(LONG)
     assert engine.batches == [2]
+
+
+def test_the_device_goes_as_soon_as_no_more_work_is_coming() -> None:
+    engine, coming = GatedEngine(CPU), threading.Event()
+    engine.gate.set()
+    coming.set()
+    with DeviceWorker(engine, queue_items=100, policy=Policy(wait_seconds=60), coming=coming.is_set) as worker:
+        first = worker.predict(HEAD, known(HEAD, 1), ANN)
+        with pytest.raises(TimeoutError):
+            first.result(0.1)
+        coming.clear()
+        assert first.result(LONG).queue_ms < 30_000
