@@ -23,6 +23,9 @@ log = structlog.get_logger()
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
+# Sessions found since the last commit; of more, those that came first.
+REMEMBERED = 10_000
+
 FIND = "SELECT key, record FROM sessions WHERE tenant = ? AND id = ?"
 GONE = "SELECT why, at < ? FROM gone WHERE tenant = ? AND id = ?"
 WEIGHTS = """SELECT weights FROM sessions JOIN revisions ON session = sessions.key
@@ -61,11 +64,18 @@ def unseal(sealed: object) -> bytes:
 
 
 class Rows:
-    """What one connection reads; to be used by one thread at a time."""
+    """What one connection reads; to be used by one thread at a time.
 
-    def __init__(self, db: sqlite3.Connection, *, clock: Callable[[], datetime]) -> None:
+    Args:
+        state: gives the state that the file is in, see `Commits`; sessions found in it are remembered. Without, none are.
+    """
+
+    def __init__(self, db: sqlite3.Connection, *, clock: Callable[[], datetime], state: Callable[[], bytes] | None = None) -> None:
         self._db = db
         self._clock = clock
+        self._state = state
+        self._found_in = b""
+        self._found: dict[tuple[str, str], Session] = {}
 
     def check(self) -> None:
         """Look into the file; raises StoreUnavailableError when that fails."""
@@ -80,7 +90,13 @@ class Rows:
 
     def find(self, tenant: str, session_id: str) -> Session:
         """Give a session; raises as `SessionStore.get` does."""
-        return self._row(tenant, session_id)[1]
+        found = self._remembered().get((tenant, session_id))
+        if found is not None and not found.has_expired(self._clock()):
+            return found
+        session = self._row(tenant, session_id)[1]
+        if self._state is not None and len(self._found) < REMEMBERED:
+            self._found[tenant, session_id] = session
+        return session
 
     def at(self, tenant: str, session_id: str, number: int) -> Session:
         """Give a session as it was; raises as `SessionStore.at` does."""
@@ -118,6 +134,12 @@ class Rows:
                 return list(islice(_readable(rows, tenant), limit))
         except FAILURES as error:
             raise refusal(error) from error
+
+    def _remembered(self) -> Mapping[tuple[str, str], Session]:
+        """Give the sessions that were found while nothing was committed since."""
+        if self._state is not None and self._found_in != (now := self._state()):
+            self._found, self._found_in = {}, now
+        return self._found
 
     def _row(self, tenant: str, session_id: str) -> tuple[int, Session]:
         row = self._one(FIND, tenant, session_id)

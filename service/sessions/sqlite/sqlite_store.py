@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 from service.errors import TooLargeError
 from service.sessions.session import Revision, Session
 from service.sessions.sqlite.changes import ENDED_AT_ONCE, Changes
+from service.sessions.sqlite.commits import Commits
 from service.sessions.sqlite.rows import Rows
 from service.sessions.sqlite.schema import open_reader, open_writer
 from service.sessions.sqlite.writer import Writer
@@ -21,7 +22,8 @@ T = TypeVar("T")
 class SqliteStore:
     """A session store in one file, which several processes of this machine may have open at once.
 
-    Records are looked up on the event loop's own thread: from the page cache that takes less time than asking another thread.
+    Records are looked up on the event loop's own thread: from the page cache that takes less time than asking another thread. Those
+    looked up already are remembered until any process commits something.
     Weights, support sets and lists are read on a second thread, and all writing is done by a third.
     """
 
@@ -39,6 +41,7 @@ class SqliteStore:
         self._quota_bytes = quota_bytes
         self._alone = alone
         self._writer: Writer
+        self._commits: Commits
         self._records: Rows
         self._contents: Rows
         self._reading: ThreadPoolExecutor
@@ -46,7 +49,9 @@ class SqliteStore:
     async def __aenter__(self) -> Self:
         db = await asyncio.to_thread(open_writer, self._path)
         self._writer = Writer(db, clock=self._clock, quota_bytes=self._quota_bytes)
-        self._records = Rows(open_reader(self._path), clock=self._clock)
+        records = open_reader(self._path)
+        self._commits = Commits(self._path)
+        self._records = Rows(records, clock=self._clock, state=self._commits.state)
         self._contents = Rows(open_reader(self._path), clock=self._clock)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
         self._writer.start()
@@ -61,6 +66,7 @@ class SqliteStore:
         # Last: only the last connection to close can empty the log into the file, and those may not write.
         self._writer.close_soon()
         await asyncio.to_thread(self._writer.join)
+        self._commits.close()
 
     async def check(self) -> None:
         self._writer.check()

@@ -1,4 +1,5 @@
 import asyncio
+import multiprocessing
 import random
 import resource
 import sqlite3
@@ -6,10 +7,11 @@ import struct
 import subprocess
 import sys
 from collections.abc import Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -369,6 +371,45 @@ def test_of_two_processes_that_append_at_once_one_wins(path: Path, clock: FakeCl
                 assert await one.weights(kept) == await other.support(kept) == (b"one", b"other")[winner % 2]
 
     asyncio.run(raced())
+
+
+def test_a_session_is_read_once_until_something_is_committed(path: Path, clock: FakeClock) -> None:
+    with opened(path, clock) as store:
+        kept, other = filled(store, clock, 2)
+        asked: list[str] = []
+        assert isinstance(store.inner, SqliteStore)
+        store.inner._records._db.set_trace_callback(asked.append)
+        assert [store.get("ann", kept.id) for _ in range(3)] == [kept] * 3
+        assert len(asked) == 1
+        store.delete("ann", other.id)
+        assert store.get("ann", kept.id) == kept
+        assert len(asked) == 2
+
+
+def test_a_remembered_session_is_its_owners_only_and_expires_in_time(path: Path, clock: FakeClock) -> None:
+    with opened(path, clock) as store:
+        (kept,) = filled(store, clock, 1)
+        assert store.get("ann", kept.id) == kept
+        with pytest.raises(SessionNotFoundError):
+            store.get("bob", kept.id)
+        clock.now = kept.expires_at
+        with pytest.raises(SessionGoneError, match="has expired"):
+            store.get("ann", kept.id)
+
+
+def test_what_another_process_commits_is_seen_at_once(path: Path, clock: FakeClock) -> None:
+    with opened(path, clock) as store, ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as other:
+        (kept,) = filled(store, clock, 1)
+        for number in range(20):
+            name = f"name {number}"
+            assert store.get("ann", kept.id).name != name
+            other.submit(rename_elsewhere, path, clock, kept.id, name).result()
+            assert store.get("ann", kept.id).name == name
+
+
+def rename_elsewhere(path: Path, clock: FakeClock, session_id: str, name: str) -> None:
+    with opened(path, clock) as store:
+        store.update("ann", session_id, partial(replace, name=name))
 
 
 def test_of_two_processes_that_claim_one_key_one_gets_it(path: Path, clock: FakeClock) -> None:
