@@ -110,10 +110,9 @@ class Engine:
         """Adapt one meta-model to several support sets; one that diverges is an error in its place."""
         # Without a closed form the inner loop differentiates, which tensors of inference mode would forbid.
         with torch.no_grad(), torch.inference_mode(model.recipe.closed_form):
-            if model.recipe.regression:
-                # Nothing is told of embeddings, as leave-one-out is of classes.
-                return [_fitted(self._alone(model, task), None, None) for task in tasks]
-            embedded = self._embed_supports(model, tasks)
+            if model.recipe.regression or model.recipe.moves_body:
+                return [self._fit_alone(model, task) for task in tasks]
+            embedded = self._embed(model, [task.support.inputs for task in tasks], views=model.recipe.views)
             return in_buckets(partial(self._fit, model), list(zip(tasks, embedded, strict=True)), _extent)
 
     @torch.inference_mode()
@@ -152,8 +151,6 @@ class Engine:
         if model.recipe.closed_form:
             seen = examples if model.recipe.views == 1 else TaskBatch.of([self._support(task, rows) for task, rows in embedded])
             adapted = adapt_heads(model.params, model.recipe, seen, [task.steps for task, _ in embedded])
-        elif model.recipe.moves_body:
-            adapted = [self._alone(model, task) for task, _ in embedded]
         else:
             starts = [head_start(model.params, model.recipe, self._support(task, rows)) for task, rows in embedded]
             adapted = [stepped(start, task.steps) for start, (task, _) in zip(starts, embedded, strict=True)]
@@ -161,8 +158,18 @@ class Engine:
         known = reaches(examples, model.spread) if measures_distance(model.recipe) else [None] * len(embedded)
         return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(alike), known, strict=True)]
 
-    def _alone(self, model: MetaModel, task: AdaptTask) -> Adapted:
-        return adapt(model, self._here(task.support), task.steps)
+    def _fit_alone(self, model: MetaModel, task: AdaptTask) -> Fitted | AdaptationDivergedError:
+        return _fitted(adapt(model, self._here(task.support), task.steps), self._leave_one_out(model, task), None)
+
+    def _leave_one_out(self, model: MetaModel, task: AdaptTask) -> float | None:
+        """Tell it before any inner step; None, for no pass of the encoder, where every class has one example, and for a regression."""
+        if model.recipe.regression or not bool((task.support.labels.bincount() > 1).any()):
+            return None
+        if model.encoder.norm == "task":
+            embedded = model.embed_support(self._here(task.support))
+        else:
+            embedded = self._embed(model, [task.support.inputs], views=model.recipe.views)[0].mean(dim=0)
+        return leave_one_out_accuracies(TaskBatch.of([self._support(task, embedded.unsqueeze(0))]))[0]
 
     def _support(self, task: AdaptTask, embedded: Tensor) -> Support:
         """Put embeddings [views, N, D] in the place of a task's inputs, view by view."""
@@ -191,12 +198,6 @@ class Engine:
         if model.recipe.moves_body:
             return [self._embed(_moved(model, params), [inputs])[0][0] for params, inputs in groups]
         return [rows[0] for rows in self._embed(model, [inputs for _, inputs in groups])]
-
-    def _embed_supports(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Tensor]:
-        """Embed support sets before any inner step: [views, N, D] each; one by one where each has moments of its own."""
-        if model.encoder.norm == "task":
-            return [model.embed_support(self._here(task.support)).unsqueeze(0) for task in tasks]
-        return self._embed(model, [task.support.inputs for task in tasks], views=model.recipe.views)
 
     def _embed(self, model: MetaModel, groups: Sequence[Tensor], *, views: int = 1) -> list[Tensor]:
         """Embed all groups [N, ...] in one stream of chunks, and take them apart again: [views, N, D] each."""
