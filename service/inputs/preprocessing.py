@@ -61,7 +61,7 @@ class Preprocessing:
         if self.kind == "photo":
             return _photo(image, self.size, self.channels)
         scaled = _scaled(_square_around(_ink(image), self.margin), self.size)
-        return torch.from_numpy(np.repeat(scaled[None], self.channels, axis=0))
+        return torch.from_numpy(np.array([scaled] * self.channels))
 
 
 def _photo(image: Image.Image, size: int, channels: int) -> Tensor:
@@ -75,26 +75,25 @@ def _ink(image: Image.Image) -> Pixels:
     Raises:
         BlankImageError: nothing is strong enough to be ink.
     """
-    channels = _channels(image)
-    papers = [_doubled_median_of_border(_pixels(each)) for each in channels]
-    strongest = max(abs(2 * value - paper) for each, paper in zip(channels, papers, strict=True) for value in _extremes(each))
+    channels = [_pixels(each) for each in _channels(image)]
+    papers = list(map(_doubled_median_of_border, channels))
+    strongest = max(abs(2 * int(value) - paper) for each, paper in zip(channels, papers, strict=True) for value in (each.min(), each.max()))
     if strongest < 2 * FAINTEST_INK:
         raise BlankImageError(
             f"expected a drawing, got a blank image: its strongest mark differs from its border by {strongest / 2:.0f} of 255,"
             f" at least {FAINTEST_INK} is needed; send an image with visible ink"
         )
-    return reduce(np.maximum, (_pixels(each, _inks(paper, strongest)) for each, paper in zip(channels, papers, strict=True)))
+    return reduce(np.maximum, (_looked_up(each, _inks(paper, strongest)) for each, paper in zip(channels, papers, strict=True)))
 
 
-def _pixels(channel: Image.Image, table: bytes | None = None) -> Pixels:
-    """Give the values of a channel, or what each of them is in a table of 256: [H, W]."""
-    return np.frombuffer(channel.tobytes().translate(table), np.uint8).reshape(channel.height, channel.width)
+def _pixels(channel: Image.Image) -> Pixels:
+    """Give the values of a channel: [H, W]."""
+    return np.frombuffer(channel.tobytes(), np.uint8).reshape(channel.height, channel.width)
 
 
-def _extremes(channel: Image.Image) -> tuple[int, int]:
-    """Give the lowest and the highest value of a channel."""
-    low, high = channel.getextrema()
-    return int(low), int(high)  # type: ignore[arg-type] # pairs are those of several channels
+def _looked_up(pixels: Pixels, table: bytes) -> Pixels:
+    """Give what each value is in a table of 256."""
+    return np.frombuffer(pixels.tobytes().translate(table), np.uint8).reshape(pixels.shape)
 
 
 def _channels(image: Image.Image) -> Sequence[Image.Image]:
@@ -102,7 +101,7 @@ def _channels(image: Image.Image) -> Sequence[Image.Image]:
     if image.mode in ("1", "L"):
         return [image.convert("L")]
     *colour, alpha = image.convert("RGBA").split()
-    if _extremes(alpha)[0] == 255:
+    if alpha.getextrema()[0] == 255:
         return colour
     # Transparent pixels have no colour of their own; one colour throughout means that alpha draws.
     visible = alpha.point(VISIBLE)
@@ -158,10 +157,10 @@ def _extent(strong: NDArray[np.bool_]) -> slice:
 
 def _scaled(square: Image.Image, size: int) -> Pixels:
     """Scale to [size, size] by averaging, the strongest 255; strokes so thin that Pillow rounds or drops them are averaged exactly."""
-    scaled = square.resize((size, size), Image.Resampling.BOX)
-    _, strongest = _extremes(scaled)
+    scaled = _pixels(square.resize((size, size), Image.Resampling.BOX))
+    strongest = int(scaled.max())
     if strongest >= FAINTEST_INK:
-        return _pixels(scaled, _inks(0, 2 * strongest))
+        return _looked_up(scaled, _inks(0, 2 * strongest))
     shares = _shares(square.width, size)
     averaged = shares @ np.asarray(square) @ shares.T
     return _stretched(averaged, averaged.max())
