@@ -101,6 +101,11 @@ class Recipe:
         return self.head == "output"
 
     @property
+    def standardises(self) -> bool:
+        """Whether embeddings are told apart in units of their spread in the support set: the numbers of a table have units of their own."""
+        return self.head == "discriminant"
+
+    @property
     def closed_form(self) -> bool:
         """Whether many tasks are adapted in batched products, see `batched_heads`: a softmax head, plain gradient descent."""
         plain = self.optimiser == "sgd" and not self.support_batch and not self.proximal

@@ -139,7 +139,7 @@ class Engine:
         if task.nearest is None:
             return found
         examples = task.nearest.examples.to(self._device)
-        if model.recipe.head == "discriminant":
+        if model.recipe.standardises:
             _, _, unit = heads.standardised(examples, torch.full((len(examples),), 1 / len(examples), device=self._device))
             queries, examples = queries * unit, examples * unit
         return with_nearest(found, queries, examples, task.nearest.count)
@@ -154,7 +154,7 @@ class Engine:
         else:
             starts = [head_start(model.params, model.recipe, self._support(task, rows)) for task, rows in embedded]
             adapted = [stepped(start, task.steps) for start, (task, _) in zip(starts, embedded, strict=True)]
-        alike = examples.standardised() if model.recipe.head == "discriminant" else examples
+        alike = examples.standardised() if model.recipe.standardises else examples
         known = reaches(examples, model.spread) if measures_distance(model.recipe) else [None] * len(embedded)
         return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(alike), known, strict=True)]
 

@@ -41,7 +41,7 @@ class SqliteStore:
         self._quota_bytes = quota_bytes
         self._alone = alone
         self._writer: Writer
-        self._commits: Commits
+        self._commits: Commits | None
         self._records: Rows
         self._contents: Rows
         self._reading: ThreadPoolExecutor
@@ -50,8 +50,8 @@ class SqliteStore:
         db = await asyncio.to_thread(open_writer, self._path)
         self._writer = Writer(db, clock=self._clock, quota_bytes=self._quota_bytes)
         records = open_reader(self._path)
-        self._commits = Commits(self._path)
-        self._records = Rows(records, clock=self._clock, state=self._commits.state)
+        self._commits = Commits.of(self._path)
+        self._records = Rows(records, clock=self._clock, state=None if self._commits is None else self._commits.state)
         self._contents = Rows(open_reader(self._path), clock=self._clock)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
         self._writer.start()
@@ -66,7 +66,8 @@ class SqliteStore:
         # Last: only the last connection to close can empty the log into the file, and those may not write.
         self._writer.close_soon()
         await asyncio.to_thread(self._writer.join)
-        self._commits.close()
+        if self._commits is not None:
+            self._commits.close()
 
     async def check(self) -> None:
         self._writer.check()
