@@ -9,14 +9,15 @@ HEADER_BYTES = 48
 class Commits:
     """The state that a file is in: while it stays equal, no process has committed anything.
 
-    It is the header of the WAL index, by which every connection of SQLite sees whether its own cache still holds; a counter in it and
-    its checksum change with every commit. Asking SQLite instead takes system calls and hands over the interpreter lock, which cost a prediction a tenth.
+    It is the header of the WAL index, by which every connection of SQLite sees whether its own cache still holds: a counter in it and
+    its checksum change with every commit. Asking SQLite instead takes system calls and hands over the interpreter lock, which cost a
+    prediction a tenth.
 
     Source: https://www.sqlite.org/walformat.html, section 2.1.
     """
 
     def __init__(self, index: Path) -> None:
-        self._file = index.open("rb")  # noqa: SIM115 - see `close`
+        self._file = index.open("rb")
         self._shared = mmap.mmap(self._file.fileno(), HEADER_BYTES, access=mmap.ACCESS_READ)
 
     @classmethod
