@@ -61,8 +61,8 @@ class Server(uvicorn.Server):
                 await super().serve(taken)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
         _settle()
+        await super().startup(sockets)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         self._say(greeting(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", self._app))
 
@@ -76,4 +76,5 @@ def _settle() -> None:
     """Keep what a start made out of every later search for garbage: PyTorch alone is a million objects, which stay to the end."""
     gc.collect()
     gc.freeze()
+    gc.collect()  # which learns that nothing old is left: until a quarter as much has come, it would not look at what is old
     gc.set_threshold(COLLECT_EVERY)

@@ -58,11 +58,14 @@ def is_late(work: Waiting, now: float) -> bool:
 def patience(queue: Sequence[Waiting], *, coming: bool, now: float, policy: Policy) -> float:
     """Give the seconds that the idle device should still wait for company; 0 is go.
 
-    It never waits when nothing is coming, when a batch is full, or when the oldest has waited long enough.
+    It never waits when nothing is coming, when a batch is full, when the oldest has waited long enough, or past a deadline.
     """
     if not queue or not coming or sum(work.items for work in queue) >= policy.max_items:
         return 0.0
-    return max(0.0, min(work.submitted for work in queue) + policy.wait_seconds - now)
+    until = min(work.submitted for work in queue) + policy.wait_seconds
+    if any(work.deadline is not None and work.deadline <= until for work in queue):
+        return 0.0
+    return max(0.0, until - now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,8 +111,9 @@ class Engine:
         # Without a closed form the inner loop differentiates, which tensors of inference mode would forbid.
         with torch.no_grad(), torch.inference_mode(model.recipe.closed_form):
             if model.recipe.regression or model.recipe.moves_body:
-                return [self._fit_alone(model, task) for task in tasks]
-            embedded = self._embed(model, [task.support.inputs for task in tasks], views=model.recipe.views)
+                adapted = [adapt(model, self._here(task.support), task.steps) for task in tasks]
+                return [_fitted(*each, None) for each in zip(adapted, self._leave_one_out(model, tasks), strict=True)]
+            embedded = self._embed_supports(model, tasks)
             return in_buckets(partial(self._fit, model), list(zip(tasks, embedded, strict=True)), _extent)
 
     @torch.inference_mode()
@@ -158,18 +159,18 @@ class Engine:
         known = reaches(examples, model.spread) if measures_distance(model.recipe) else [None] * len(embedded)
         return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(alike), known, strict=True)]
 
-    def _fit_alone(self, model: MetaModel, task: AdaptTask) -> Fitted | AdaptationDivergedError:
-        return _fitted(adapt(model, self._here(task.support), task.steps), self._leave_one_out(model, task), None)
+    def _leave_one_out(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[float | None]:
+        """Tell it before any inner step; None, and no pass of the encoder, where no class has two examples, and for a regression."""
+        telling = [k for k, task in enumerate(tasks) if not model.recipe.regression and bool((task.support.labels.bincount() > 1).any())]
+        if not telling:
+            return [None] * len(tasks)
+        embedded = zip(telling, self._embed_supports(model, [tasks[k] for k in telling]), strict=True)
+        asked = [(tasks[k], rows.mean(dim=0, keepdim=True)) for k, rows in embedded]
+        found = dict(zip(telling, in_buckets(self._left_out, asked, _extent), strict=True))
+        return [found.get(k) for k in range(len(tasks))]
 
-    def _leave_one_out(self, model: MetaModel, task: AdaptTask) -> float | None:
-        """Tell it before any inner step; None, for no pass of the encoder, where every class has one example, and for a regression."""
-        if model.recipe.regression or not bool((task.support.labels.bincount() > 1).any()):
-            return None
-        if model.encoder.norm == "task":
-            embedded = model.embed_support(self._here(task.support))
-        else:
-            embedded = self._embed(model, [task.support.inputs], views=model.recipe.views)[0].mean(dim=0)
-        return leave_one_out_accuracies(TaskBatch.of([self._support(task, embedded.unsqueeze(0))]))[0]
+    def _left_out(self, asked: Sequence[tuple[AdaptTask, Tensor]]) -> list[float | None]:
+        return leave_one_out_accuracies(TaskBatch.of([self._support(*each) for each in asked]))
 
     def _support(self, task: AdaptTask, embedded: Tensor) -> Support:
         """Put embeddings [views, N, D] in the place of a task's inputs, view by view."""
@@ -198,6 +199,12 @@ class Engine:
         if model.recipe.moves_body:
             return [self._embed(_moved(model, params), [inputs])[0][0] for params, inputs in groups]
         return [rows[0] for rows in self._embed(model, [inputs for _, inputs in groups])]
+
+    def _embed_supports(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Tensor]:
+        """Embed support sets before any inner step: [views, N, D] each; one by one where each has moments of its own."""
+        if model.encoder.norm == "task":
+            return [model.embed_support(self._here(task.support)).unsqueeze(0) for task in tasks]
+        return self._embed(model, [task.support.inputs for task in tasks], views=model.recipe.views)
 
     def _embed(self, model: MetaModel, groups: Sequence[Tensor], *, views: int = 1) -> list[Tensor]:
         """Embed all groups [N, ...] in one stream of chunks, and take them apart again: [views, N, D] each."""

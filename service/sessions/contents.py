@@ -85,7 +85,7 @@ def pack_support(support: SupportSet) -> bytes:
     told = (
         {"rows": np.array([row[label] for label in support.labels], np.int32)}
         if names
-        else {"targets": np.array(support.labels, np.float32)}
+        else {"targets": torch.tensor(support.labels, dtype=torch.float32).numpy()}
     )
     tensors = {"inputs": support.inputs.contiguous().numpy(), "ids": np.array(support.ids, np.int32), **told}
     plain = save(tensors, {"labels": json.dumps(names), "next_id": str(support.next_id)})

@@ -1,6 +1,5 @@
 """Sessions as the bytes that a store keeps: JSON, read back with every field checked."""
 
-from functools import lru_cache
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -19,7 +18,6 @@ def dump_session(session: Session) -> bytes:
     return _SESSION.dump_json(session)
 
 
-@lru_cache(maxsize=4096)  # a prediction reads one, mostly the same again
 def load_session(record: bytes) -> Session:
     """Read a session.
 

@@ -125,6 +125,8 @@ def test_the_device_waits_for_company_only_while_some_is_coming_and_the_batch_is
     queue = [Job(submitted=10.0, items=2), Job(submitted=10.2, items=2)]
     assert patience(queue, coming=True, now=10.3, policy=POLICY) == pytest.approx(0.2)
     assert patience(queue, coming=False, now=10.3, policy=POLICY) == 0
+    assert patience([*queue, Job(submitted=10.2, deadline=10.4)], coming=True, now=10.3, policy=POLICY) == 0
+    assert patience([*queue, Job(submitted=10.2, deadline=20.0)], coming=True, now=10.3, policy=POLICY) == pytest.approx(0.2)
     assert patience(queue, coming=True, now=10.6, policy=POLICY) == 0
     assert patience([*queue, Job(items=6, submitted=10.2)], coming=True, now=10.3, policy=POLICY) == 0
 

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -220,3 +221,25 @@ def test_adapting_changes_nothing_of_the_model_or_the_task(generator: torch.Gene
         fitted(model, *tasks)
         assert all(torch.equal(value, before[name]) for name, value in {**model.params, **model.statistics}.items())
         assert all(torch.equal(task.support.inputs, inputs) for task, inputs in zip(tasks, given, strict=True))
+
+
+def test_a_body_moving_model_passes_a_support_set_of_one_shot_no_more_than_its_steps_do(
+    generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, engine = MODELS["body"], Engine(torch.device("cpu"))
+    way = model.recipe.way or 3
+    alone, several = (adapt_task(model, [shots] * way, 1, generator) for shots in (1, 3))
+    asked: list[AdaptTask] = []
+    embed = engine._embed_supports
+
+    def noted(model: MetaModel, tasks: Sequence[AdaptTask]) -> list[torch.Tensor]:
+        asked.extend(tasks)
+        return embed(model, tasks)
+
+    monkeypatch.setattr(engine, "_embed_supports", noted)
+    one, other = engine.adapt(model, [alone, several])
+    assert isinstance(one, Fitted)
+    assert isinstance(other, Fitted)
+    assert asked == [several]
+    assert one.leave_one_out_accuracy is None
+    assert other.leave_one_out_accuracy is not None

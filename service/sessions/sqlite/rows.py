@@ -23,8 +23,8 @@ log = structlog.get_logger()
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
-# Sessions found since the last commit; of more, those that came first.
-REMEMBERED = 10_000
+# Bytes of the records of sessions remembered since the last commit, which take several times that; of more, those that came first.
+REMEMBERED_BYTES = 8 * 2**20
 
 FIND = "SELECT key, record FROM sessions WHERE tenant = ? AND id = ?"
 GONE = "SELECT why, at < ? FROM gone WHERE tenant = ? AND id = ?"
@@ -76,6 +76,7 @@ class Rows:
         self._state = state
         self._found_in = b""
         self._found: dict[tuple[str, str], Session] = {}
+        self._room = 0
 
     def check(self) -> None:
         """Look into the file; raises StoreUnavailableError when that fails."""
@@ -85,7 +86,8 @@ class Rows:
             raise refusal(error) from error
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; nothing is remembered any more."""
+        self._state, self._found, self._room = None, {}, 0
         self._db.close()
 
     def find(self, tenant: str, session_id: str) -> Session:
@@ -93,9 +95,10 @@ class Rows:
         found = self._remembered().get((tenant, session_id))
         if found is not None and not found.has_expired(self._clock()):
             return found
-        session = self._row(tenant, session_id)[1]
-        if self._state is not None and len(self._found) < REMEMBERED:
+        _, session, size = self._sized_row(tenant, session_id)
+        if size <= self._room:
             self._found[tenant, session_id] = session
+            self._room -= size
         return session
 
     def at(self, tenant: str, session_id: str, number: int) -> Session:
@@ -138,10 +141,14 @@ class Rows:
     def _remembered(self) -> Mapping[tuple[str, str], Session]:
         """Give the sessions that were found while nothing was committed since."""
         if self._state is not None and self._found_in != (now := self._state()):
-            self._found, self._found_in = {}, now
+            self._found, self._found_in, self._room = {}, now, REMEMBERED_BYTES
         return self._found
 
     def _row(self, tenant: str, session_id: str) -> tuple[int, Session]:
+        return self._sized_row(tenant, session_id)[:2]
+
+    def _sized_row(self, tenant: str, session_id: str) -> tuple[int, Session, int]:
+        """Give a session's key, itself, and how many bytes its record has."""
         row = self._one(FIND, tenant, session_id)
         if row is None:
             raise self._absent(tenant, session_id)
@@ -150,7 +157,7 @@ class Rows:
             raise _damaged()
         if session.has_expired(self._clock()):
             raise self._expired(session_id, session.expires_at)
-        return row[0], session
+        return row[0], session, len(row[1])
 
     def _absent(self, tenant: str, session_id: str) -> ServiceError:
         row = self._one(GONE, micros(self._clock() - REMEMBERED_FOR), tenant, session_id)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeVar
@@ -23,7 +24,8 @@ class SqliteStore:
     """A session store in one file, which several processes of this machine may have open at once.
 
     Records are looked up on the event loop's own thread: from the page cache that takes less time than asking another thread. Those
-    looked up already are remembered until any process commits something.
+    looked up already are remembered until any process commits something, as many as 8 MiB of records; so a process may have a file open
+    in one store only (see `Commits`).
     Weights, support sets and lists are read on a second thread, and all writing is done by a third.
     """
 
@@ -41,18 +43,21 @@ class SqliteStore:
         self._quota_bytes = quota_bytes
         self._alone = alone
         self._writer: Writer
-        self._commits: Commits | None
+        self._commits: Commits
         self._records: Rows
         self._contents: Rows
         self._reading: ThreadPoolExecutor
 
     async def __aenter__(self) -> Self:
-        db = await asyncio.to_thread(open_writer, self._path)
+        with ExitStack() as opened:
+            db = opened.enter_context(closing(await asyncio.to_thread(open_writer, self._path)))
+            records = opened.enter_context(closing(open_reader(self._path)))
+            contents = opened.enter_context(closing(open_reader(self._path)))
+            self._commits = Commits(records)
+            opened.pop_all()
         self._writer = Writer(db, clock=self._clock, quota_bytes=self._quota_bytes)
-        records = open_reader(self._path)
-        self._commits = Commits.of(self._path)
-        self._records = Rows(records, clock=self._clock, state=None if self._commits is None else self._commits.state)
-        self._contents = Rows(open_reader(self._path), clock=self._clock)
+        self._records = Rows(records, clock=self._clock, state=self._commits.state)
+        self._contents = Rows(contents, clock=self._clock)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
         self._writer.start()
         if self._alone:
@@ -66,8 +71,7 @@ class SqliteStore:
         # Last: only the last connection to close can empty the log into the file, and those may not write.
         self._writer.close_soon()
         await asyncio.to_thread(self._writer.join)
-        if self._commits is not None:
-            self._commits.close()
+        self._commits.close()
 
     async def check(self) -> None:
         self._writer.check()

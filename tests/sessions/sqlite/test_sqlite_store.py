@@ -29,8 +29,9 @@ from service.errors import (
     TooLargeError,
 )
 from service.sessions.session import Session
-from service.sessions.sqlite import schema
+from service.sessions.sqlite import rows, schema
 from service.sessions.sqlite.changes import ENDED_AT_ONCE
+from service.sessions.sqlite.commits import Commits
 from service.sessions.sqlite.rows import MEANT
 from service.sessions.sqlite.sqlite_store import SqliteStore
 from service.sessions.store import REMEMBERED_FOR, Claim, Contents, Reply, Wanted
@@ -190,6 +191,8 @@ def test_what_waits_when_the_store_closes_is_still_written(path: Path, clock: Fa
             await store.check()
         with pytest.raises(StoreUnavailableError, match="stopping"):
             await store.create(session(clock), contents_of(made[0]))
+        with pytest.raises(StoreUnavailableError):
+            await store.get("ann", made[0].id)
         return made
 
     made = asyncio.run(closed_at_once())
@@ -395,6 +398,32 @@ def test_a_remembered_session_is_its_owners_only_and_expires_in_time(path: Path,
         clock.now = kept.expires_at
         with pytest.raises(SessionGoneError, match="has expired"):
             store.get("ann", kept.id)
+
+
+def test_of_many_sessions_only_so_many_bytes_are_remembered(path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "REMEMBERED_BYTES", 2_000)
+    with opened(path, clock) as store:
+        made = filled(store, clock, 20)
+        assert [store.get("ann", each.id) for each in made] == made
+        assert isinstance(store.inner, SqliteStore)
+        assert 0 < len(store.inner._records._found) < 10
+
+
+def test_a_store_behind_a_link_sees_changes_whatever_an_earlier_server_left_beside_the_link(tmp_path: Path, clock: FakeClock) -> None:
+    (tmp_path / "disk").mkdir()
+    path = tmp_path / "sessions.sqlite3"
+    path.symlink_to(tmp_path / "disk" / "sessions.sqlite3")
+    (tmp_path / "sessions.sqlite3-shm").write_bytes(bytes(32_768))
+    with opened(path, clock) as store:
+        (kept,) = filled(store, clock, 1)
+        assert store.get("ann", kept.id).name != "other"
+        store.update("ann", kept.id, renamed("other"))
+        assert store.get("ann", kept.id).name == "other"
+
+
+def test_a_connection_that_writes_no_log_is_not_watched(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "plain.sqlite3")) as db, pytest.raises(SessionStoreError, match="its mode is delete"):
+        Commits(db)
 
 
 def test_what_another_process_commits_is_seen_at_once(path: Path, clock: FakeClock) -> None:
