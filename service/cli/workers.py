@@ -25,6 +25,8 @@ Work = Callable[[int, Connection], None]
 SPAWN = multiprocessing.get_context("spawn")  # torch does not survive a fork
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 TICK_SECONDS = 0.1
+# Replacements that may end in a row before they are ready, killed for memory say; more would only do so again.
+LOST_IN_A_ROW = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Workers:
         self._running: dict[Connection, _Worker] = {}
         self._told: list[int] = []
         self._ending = self._greeted = False
+        self._lost = 0
         self._failure: str | None = None
 
     def run(self) -> None:
@@ -120,14 +123,14 @@ class Workers:
             self._fail(said.reason)
             return
         worker = self._running[hearing]
-        worker.ready = True
+        worker.ready, self._lost = True, 0
         log.info("worker ready", worker=worker.number, process=worker.process.pid)
-        if not self._greeted and all(worker.ready for worker in self._running.values()):
+        if not (self._greeted or self._ending) and all(worker.ready for worker in self._running.values()):
             self._greeted = True
             self._say(said.greeting)
 
     def _bury(self, hearing: Connection) -> None:
-        """Put another in the place of a worker that has ended; one that never served would only do so again."""
+        """Put another in the place of a worker that has ended; one of the first that never served would only do so again."""
         worker = self._running.pop(hearing)
         hearing.close()
         worker.process.join()
@@ -135,8 +138,9 @@ class Workers:
         if self._ending:
             return
         number, status = worker.number, worker.process.exitcode
-        if worker.ready:
-            log.warning("worker ended", worker=number, process=worker.process.pid, status=status)
+        self._lost += not worker.ready
+        if worker.ready or (self._greeted and self._lost <= LOST_IN_A_ROW):
+            log.warning("worker ended", worker=number, process=worker.process.pid, status=status, ready=worker.ready)
             self._start(number)
         else:
             self._fail(f"worker {number} ended with status {status} before it was ready; the log may say why")

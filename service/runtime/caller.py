@@ -1,7 +1,10 @@
 """Who asks, and how long they wait."""
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+
+from service.errors import DeadlineError
 
 
 async def always_there() -> None:
@@ -23,3 +26,8 @@ class Caller:
     deadline: float | None = None
     still_there: Callable[[], Awaitable[None]] = always_there
     idempotency_key: str | None = None
+
+    def require_time(self) -> None:
+        """Raise DeadlineError when it has stopped waiting."""
+        if self.deadline is not None and self.deadline <= time.monotonic():
+            raise DeadlineError("there was no time for this request within its Request-Timeout-Ms; try again later, or ask for less")

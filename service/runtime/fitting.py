@@ -121,7 +121,7 @@ class Fitter:
         labels = [*(before.labels if before else ()), *(example.label for example in examples)]
         classes = classes_of(labels, plan.served, self.limits)
         with self.worker.admitted(plan.served.model.recipe.views * len(labels)):
-            gather = partial(self._joined, plan, examples, before)
+            gather = partial(self._joined, caller, plan, examples, before)
             prepared = await self.decoding.run(partial(_prepared, plan, gather, classes, keep=keep))
             task = AdaptTask(prepared.value.task, plan.steps)
             done = await answer_for(caller, self.worker.adapt(plan.served.model, task, caller))
@@ -129,12 +129,12 @@ class Fitter:
         added = prepared.value.ids[len(before.ids) if before else 0 :]
         return Fit(plan, classes, done.result, added, prepared.value.length, prepared.value.packed, spent)
 
-    def _joined(self, plan: Plan, examples: Sequence[Labelled], before: SupportSet | None) -> SupportSet:
+    def _joined(self, caller: Caller, plan: Plan, examples: Sequence[Labelled], before: SupportSet | None) -> SupportSet:
         if before is not None and not examples:
             return before
         labels = [example.label for example in examples]
         takes = plan.served.manifest.input.of_length(before.inputs.shape[-1] if before else None)
-        inputs = decode_inputs([example.raw for example in examples], takes, self.limits)
+        inputs = decode_inputs([example.raw for example in examples], takes, self.limits, before_each=caller.require_time)
         return SupportSet.of(labels, inputs) if before is None else before.with_examples(labels, inputs)
 
 

@@ -148,7 +148,7 @@ class Runtime:
     ) -> Answers:
         worker, limits = self.fitter.worker, self.fitter.limits
         with worker.admitted(len(queries)):
-            decoded = await self.fitter.decoding.run(partial(_decoded, queries, served, revision, limits))
+            decoded = await self.fitter.decoding.run(partial(_decoded, caller, queries, served, revision, limits))
             temperature = served.manifest.temperature(revision.shots, revision.steps)
             task = PredictTask(weights, revision.weights_digest, decoded.value, detail.top, temperature, detail.among)
             done = await answer_for(caller, worker.predict(served.model, task, caller))
@@ -165,7 +165,7 @@ class Runtime:
             raise TooLargeError(f"expected at most {most:,} queries, got {len(queries):,}; send them in parts", field="queries")
 
 
-def _decoded(queries: Sequence[RawInput], served: Served, revision: Revision, limits: Limits) -> Tensor:
+def _decoded(caller: Caller, queries: Sequence[RawInput], served: Served, revision: Revision, limits: Limits) -> Tensor:
     """Decode queries that must be as long as the revision's examples: [M, ...] as the encoder reads them."""
     takes = served.manifest.input
-    return takes.padded(decode_inputs(queries, takes.of_length(revision.length), limits))
+    return takes.padded(decode_inputs(queries, takes.of_length(revision.length), limits, before_each=caller.require_time))

@@ -1,7 +1,7 @@
 """From raw inputs to the support set and the queries of one task."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,11 +45,19 @@ def as_task(inputs: Tensor, labels: Sequence[Answer], classes: Classes) -> Suppo
     return Support(inputs[order], answers, len(classes.labels) if classes.labels else answers.shape[1])
 
 
-def decode_inputs(raws: Sequence[RawInput], takes: InputSpecification, limits: Limits) -> Tensor:
-    """Decode inputs in order: [N, ...]; the first that cannot be used raises its InputError, also a vector of another length."""
-    first = takes.decode(raws[0], max_pixels=limits.image_pixels)
-    alike = takes.of_length(first.shape[-1])
-    return torch.stack([first, *(alike.decode(raw, max_pixels=limits.image_pixels) for raw in raws[1:])])
+def decode_inputs(
+    raws: Sequence[RawInput], takes: InputSpecification, limits: Limits, *, before_each: Callable[[], None] = lambda: None
+) -> Tensor:
+    """Decode inputs in order: [N, ...]; the first that cannot be used raises its InputError, also a vector of another length.
+
+    `before_each` is called before each of them, and stops it by what it raises.
+    """
+    decoded: list[Tensor] = []
+    for raw in raws:
+        before_each()
+        alike = takes.of_length(decoded[0].shape[-1]) if decoded else takes
+        decoded.append(alike.decode(raw, max_pixels=limits.image_pixels))
+    return torch.stack(decoded)
 
 
 def classes_of(answers: Sequence[Answer], served: Served, limits: Limits) -> Classes:

@@ -18,7 +18,7 @@ import torch
 from structlog.testing import capture_logs
 
 from service.cli import worker
-from service.cli.workers import Refused, Workers
+from service.cli.workers import LOST_IN_A_ROW, Refused, Workers
 from service.config import Settings
 from service.errors import WorkersError
 from tests.cli import toy_workers
@@ -136,6 +136,24 @@ def test_a_worker_that_is_killed_is_replaced_and_logged(folder: Path) -> None:
     known = notes(folder)
     assert known[ended["process"]]["number"] == ended["worker"]
     assert sorted(note["number"] for process, note in known.items() if process != ended["process"]) == [0, 1]
+
+
+def test_a_replacement_that_is_killed_before_it_is_ready_is_replaced_too(folder: Path) -> None:
+    def kill_one() -> None:
+        os.kill(next(iter(notes(folder))), signal.SIGKILL)
+        until(lambda: len(notes(folder)) == 3 + LOST_IN_A_ROW)
+
+    said = run(folder, partial(toy_workers.dying_young, LOST_IN_A_ROW), kill_one)
+    assert len(said) == 1
+
+
+def test_replacements_are_not_tried_for_ever(folder: Path) -> None:
+    def kill_one() -> None:
+        os.kill(next(iter(notes(folder))), signal.SIGKILL)
+        until(lambda: len(notes(folder)) == 3 + LOST_IN_A_ROW and not any(map(runs, notes(folder))))
+
+    with pytest.raises(WorkersError, match="ended with status -9 before it was ready"):
+        run(folder, partial(toy_workers.dying_young, 100), kill_one)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from service.errors import BlankImageError, TooLargeError, UnusableSupportError
+from service.errors import BlankImageError, DeadlineError, TooLargeError, UnusableSupportError
 from service.inputs.preprocessing import Preprocessing
 from service.inputs.specification import ImageInput, RawInput
 from service.learner.recipe import Recipe
 from service.registry.read import read
+from service.runtime.caller import Caller
 from service.runtime.catalog import Served
 from service.runtime.limits import Limits
 from service.runtime.support_set import Classes, as_task, classes_of, decode_inputs
@@ -91,6 +92,12 @@ def test_the_first_example_that_cannot_be_used_is_named() -> None:
     raws = [RawInput("support/0", png(drawing("ring"))), RawInput("support/1", blank), RawInput("support/2", blank)]
     with pytest.raises(BlankImageError, match=r"^support/1: "):
         decode_inputs(raws, ImageInput(Preprocessing()), LIMITS)
+
+
+def test_nothing_more_is_decoded_once_the_caller_has_stopped_waiting() -> None:
+    raws, asked = [RawInput("a", png(drawing("ring"))), RawInput("b", png(drawing("nothing")))], iter([Caller("ann"), Caller("ann", 0.0)])
+    with pytest.raises(DeadlineError, match="Request-Timeout-Ms"):
+        decode_inputs(raws, ImageInput(Preprocessing()), LIMITS, before_each=lambda: next(asked).require_time())
 
 
 def test_the_limit_on_pixels_holds_for_examples() -> None:
