@@ -148,12 +148,14 @@ def test_a_replacement_that_is_killed_before_it_is_ready_is_replaced_too(folder:
 
 
 def test_replacements_are_not_tried_for_ever(folder: Path) -> None:
-    def kill_one() -> None:
+    def kill_one(_: str) -> None:
         os.kill(next(iter(notes(folder))), signal.SIGKILL)
-        until(lambda: len(notes(folder)) == 3 + LOST_IN_A_ROW and not any(map(runs, notes(folder))))
 
+    work = partial(toy_workers.dying_young, 100, folder)
     with pytest.raises(WorkersError, match="ended with status -9 before it was ready"):
-        run(folder, partial(toy_workers.dying_young, 100), kill_one)
+        Workers(2, work, metrics=folder / "metrics", say=kill_one).run()
+    assert len(notes(folder)) == 3 + LOST_IN_A_ROW
+    assert not any(map(runs, notes(folder)))
 
 
 @pytest.mark.parametrize(
