@@ -56,12 +56,14 @@ class Body:
 
 
 async def read_body(request: Request, limits: Limits) -> Body:
-    """Decode a request by its content type; images are still bytes. Options in the query string join those in the body.
+    """Decode a request by its content type; images are still bytes. Options in the query string join those in the body, if there is one.
 
     Raises:
         UnsupportedMediaTypeError: a content type without a decoder.
         InvalidRequestError, UnusableSupportError, BrokenArchiveError, TooLargeError: the body cannot be used.
     """
+    if _has_no_body(request):
+        return Body(options=request.query_params.multi_items())
     content_type = _content_type(request, DECODERS)
     body = await DECODERS[content_type](_limited(request, limits), limits)
     return replace(body, options=(*body.options, *request.query_params.multi_items()))
@@ -85,6 +87,12 @@ async def read_content(request: Request, limits: Limits) -> bytes:
         TooLargeError: there are more than allowed.
     """
     return await _limited(request, limits).body()
+
+
+def _has_no_body(request: Request) -> bool:
+    """Whether nothing follows the headers, which name no type for it either: a fork without further examples, say."""
+    headers = request.headers
+    return "content-type" not in headers and "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
 
 
 def _content_type(request: Request, taken: Collection[str]) -> str:

@@ -89,6 +89,8 @@ def test_a_fork_may_add_and_needs_no_body_of_its_own(client: TestClient) -> None
     same = client.post("/v1/sessions", json={"from_session": source["session"], "name": "fork"}).json()
     assert same["session"] != source["session"]
     assert (same["weights_digest"], same["name"]) == (source["weights_digest"], "fork")
+    bare = client.post("/v1/sessions", params={"from_session": source["session"]})
+    assert (bare.status_code, bare.json()["weights_digest"]) == (201, source["weights_digest"])
     grown = client.post("/v1/sessions", **as_json(MORE, from_session=source["session"])).json()
     assert (grown["revision"], grown["labels"], grown["added"]) == (1, ["bar", "cross", "ring", "vee"], [7, 8])
 
