@@ -14,7 +14,7 @@ from service.cli.greeting import greet, greeting
 from service.cli.listening import Address, bound
 from service.config import Settings
 
-# New objects between two looks for garbage: a request makes a thousand, of which nothing is left.
+# New objects between two looks for garbage: a request makes many, of which nothing is left.
 COLLECT_EVERY = 10_000
 
 
@@ -73,7 +73,7 @@ class Server(uvicorn.Server):
 
 
 def _settle() -> None:
-    """Keep what a start made out of every later search for garbage: PyTorch alone is a million objects, which stay to the end."""
+    """Keep what a start made out of every later search for garbage: a quarter of a million objects, which stay to the end."""
     gc.collect()
     gc.freeze()
     gc.collect()  # which learns that nothing old is left: until a quarter as much has come, it would not look at what is old

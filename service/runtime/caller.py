@@ -1,5 +1,6 @@
 """Who asks, and how long they wait."""
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -27,7 +28,12 @@ class Caller:
     still_there: Callable[[], Awaitable[None]] = always_there
     idempotency_key: str | None = None
 
+    @property
+    def seconds_left(self) -> float:
+        """How long it still waits; infinite without a deadline, nothing or less when it has stopped."""
+        return math.inf if self.deadline is None else self.deadline - time.monotonic()
+
     def require_time(self) -> None:
         """Raise DeadlineError when it has stopped waiting."""
-        if self.deadline is not None and self.deadline <= time.monotonic():
+        if self.seconds_left <= 0:
             raise DeadlineError("there was no time for this request within its Request-Timeout-Ms; try again later, or ask for less")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import compress
 
 import torch
 from torch import Tensor
@@ -147,8 +148,7 @@ class Engine:
 
     def _fit(self, model: MetaModel, embedded: Sequence[tuple[AdaptTask, Tensor]]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt to tasks and their embeddings [views, N, D]."""
-        # An example is left out with all its views: their mean stands for it, as it does in a prototype.
-        examples = TaskBatch.of([self._support(task, rows.mean(dim=0, keepdim=True)) for task, rows in embedded])
+        examples = self._examples(embedded)
         if model.recipe.closed_form:
             seen = examples if model.recipe.views == 1 else TaskBatch.of([self._support(task, rows) for task, rows in embedded])
             adapted = adapt_heads(model.params, model.recipe, seen, [task.steps for task, _ in embedded])
@@ -161,16 +161,17 @@ class Engine:
 
     def _leave_one_out(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[float | None]:
         """Tell it before any inner step; None, and no pass of the encoder, where no class has two examples, and for a regression."""
-        telling = [k for k, task in enumerate(tasks) if not model.recipe.regression and bool((task.support.labels.bincount() > 1).any())]
-        if not telling:
+        tells = [not model.recipe.regression and bool((task.support.labels.bincount() > 1).any()) for task in tasks]
+        if not any(tells):
             return [None] * len(tasks)
-        embedded = zip(telling, self._embed_supports(model, [tasks[k] for k in telling]), strict=True)
-        asked = [(tasks[k], rows.mean(dim=0, keepdim=True)) for k, rows in embedded]
-        found = dict(zip(telling, in_buckets(self._left_out, asked, _extent), strict=True))
-        return [found.get(k) for k in range(len(tasks))]
+        telling = list(compress(tasks, tells))
+        embedded = list(zip(telling, self._embed_supports(model, telling), strict=True))
+        found = iter(in_buckets(lambda alike: leave_one_out_accuracies(self._examples(alike)), embedded, _extent))
+        return [next(found) if each else None for each in tells]
 
-    def _left_out(self, asked: Sequence[tuple[AdaptTask, Tensor]]) -> list[float | None]:
-        return leave_one_out_accuracies(TaskBatch.of([self._support(*each) for each in asked]))
+    def _examples(self, embedded: Sequence[tuple[AdaptTask, Tensor]]) -> TaskBatch:
+        """Put tasks and their embeddings [views, N, D] side by side, an example the mean of its views, with all of which it is left out."""
+        return TaskBatch.of([self._support(task, rows.mean(dim=0, keepdim=True)) for task, rows in embedded])
 
     def _support(self, task: AdaptTask, embedded: Tensor) -> Support:
         """Put embeddings [views, N, D] in the place of a task's inputs, view by view."""

@@ -1,7 +1,6 @@
 """Sessions that leave and come back: the adapted weights of a revision as a file, and a new session from such a file."""
 
 import asyncio
-import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -95,9 +94,8 @@ class Exporter:
         return packed
 
     async def _graph(self, caller: Caller, served: Served) -> bytes:
-        left = None if caller.deadline is None else caller.deadline - time.monotonic()
         try:
-            async with asyncio.timeout(left):
+            async with asyncio.timeout(caller.seconds_left):
                 return await self.graphs.of(served)
         except TimeoutError:
             raise DeadlineError("the first ONNX file of a meta-model takes seconds, longer than Request-Timeout-Ms allows") from None

@@ -1,7 +1,6 @@
 """Waiting for the device on behalf of a caller who may give up."""
 
 import asyncio
-import time
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -22,15 +21,10 @@ async def answer_for(caller: Caller, future: "Future[T]") -> T:
     """
     waiting = asyncio.wrap_future(future)
     try:
-        while not (await asyncio.wait({waiting}, timeout=_next_look(caller)))[0]:
-            if caller.deadline is not None and caller.deadline <= time.monotonic():
+        while not (await asyncio.wait({waiting}, timeout=max(0.0, min(LOOK_EVERY_SECONDS, caller.seconds_left))))[0]:
+            if caller.seconds_left <= 0:
                 raise DeadlineError("the device had no time for this request within its Request-Timeout-Ms; try again later")
             await caller.still_there()
         return waiting.result()
     finally:
         waiting.cancel()
-
-
-def _next_look(caller: Caller) -> float:
-    left = LOOK_EVERY_SECONDS if caller.deadline is None else caller.deadline - time.monotonic()
-    return max(0.0, min(LOOK_EVERY_SECONDS, left))

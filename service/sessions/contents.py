@@ -82,6 +82,7 @@ def pack_support(support: SupportSet) -> bytes:
     """Write a support set: its size and sha256, then safetensors, compressed."""
     names = sorted({label for label in support.labels if isinstance(label, str)})
     row: dict[Answer, int] = {name: place for place, name in enumerate(names)}
+    # Targets by torch, which unlike NumPy is silent where one is too large for float32: adapting refuses it.
     told = (
         {"rows": np.array([row[label] for label in support.labels], np.int32)}
         if names

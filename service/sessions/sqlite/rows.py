@@ -64,19 +64,11 @@ def unseal(sealed: object) -> bytes:
 
 
 class Rows:
-    """What one connection reads; to be used by one thread at a time.
+    """What one connection reads; to be used by one thread at a time."""
 
-    Args:
-        state: gives the state that the file is in, see `Commits`; sessions found in it are remembered. Without, none are.
-    """
-
-    def __init__(self, db: sqlite3.Connection, *, clock: Callable[[], datetime], state: Callable[[], bytes] | None = None) -> None:
+    def __init__(self, db: sqlite3.Connection, *, clock: Callable[[], datetime]) -> None:
         self._db = db
         self._clock = clock
-        self._state = state
-        self._found_in = b""
-        self._found: dict[tuple[str, str], Session] = {}
-        self._room = 0
 
     def check(self) -> None:
         """Look into the file; raises StoreUnavailableError when that fails."""
@@ -86,20 +78,12 @@ class Rows:
             raise refusal(error) from error
 
     def close(self) -> None:
-        """Close the connection; nothing is remembered any more."""
-        self._state, self._found, self._room = None, {}, 0
+        """Close the connection."""
         self._db.close()
 
     def find(self, tenant: str, session_id: str) -> Session:
         """Give a session; raises as `SessionStore.get` does."""
-        found = self._remembered().get((tenant, session_id))
-        if found is not None and not found.has_expired(self._clock()):
-            return found
-        _, session, size = self._sized_row(tenant, session_id)
-        if size <= self._room:
-            self._found[tenant, session_id] = session
-            self._room -= size
-        return session
+        return self._row(tenant, session_id)[1]
 
     def at(self, tenant: str, session_id: str, number: int) -> Session:
         """Give a session as it was; raises as `SessionStore.at` does."""
@@ -138,12 +122,6 @@ class Rows:
         except FAILURES as error:
             raise refusal(error) from error
 
-    def _remembered(self) -> Mapping[tuple[str, str], Session]:
-        """Give the sessions that were found while nothing was committed since."""
-        if self._state is not None and self._found_in != (now := self._state()):
-            self._found, self._found_in, self._room = {}, now, REMEMBERED_BYTES
-        return self._found
-
     def _row(self, tenant: str, session_id: str) -> tuple[int, Session]:
         return self._sized_row(tenant, session_id)[:2]
 
@@ -172,6 +150,37 @@ class Rows:
         except FAILURES as error:
             raise _unreadable(error) from error
         return row
+
+
+class RememberedRows(Rows):
+    """Rows whose sessions, once found, are remembered until something is committed.
+
+    Args:
+        state: gives the state that the file is in, see `Commits`.
+    """
+
+    def __init__(self, db: sqlite3.Connection, *, clock: Callable[[], datetime], state: Callable[[], bytes]) -> None:
+        super().__init__(db, clock=clock)
+        self._state = state
+        self._found_in = b""
+        self._found: dict[tuple[str, str], Session] = {}
+        self._room = REMEMBERED_BYTES
+
+    def close(self) -> None:
+        self._state = bytes  # a closed file is in no state in which anything was found
+        super().close()
+
+    def find(self, tenant: str, session_id: str) -> Session:
+        if self._found_in != (now := self._state()):
+            self._found, self._found_in, self._room = {}, now, REMEMBERED_BYTES
+        found = self._found.get((tenant, session_id))
+        if found is not None and not found.has_expired(self._clock()):
+            return found
+        _, session, size = self._sized_row(tenant, session_id)
+        if size <= self._room:
+            self._found[tenant, session_id] = session
+            self._room -= size
+        return session
 
 
 def _unreadable(error: Exception) -> ServiceError:

@@ -12,7 +12,7 @@ from service.errors import TooLargeError
 from service.sessions.session import Revision, Session
 from service.sessions.sqlite.changes import ENDED_AT_ONCE, Changes
 from service.sessions.sqlite.commits import Commits
-from service.sessions.sqlite.rows import Rows
+from service.sessions.sqlite.rows import RememberedRows, Rows
 from service.sessions.sqlite.schema import open_reader, open_writer
 from service.sessions.sqlite.writer import Writer
 from service.sessions.store import ANY, Claim, Contents, Current, Reply, Wanted
@@ -44,7 +44,7 @@ class SqliteStore:
         self._alone = alone
         self._writer: Writer
         self._commits: Commits
-        self._records: Rows
+        self._records: RememberedRows
         self._contents: Rows
         self._reading: ThreadPoolExecutor
 
@@ -56,7 +56,7 @@ class SqliteStore:
             self._commits = Commits(records)
             opened.pop_all()
         self._writer = Writer(db, clock=self._clock, quota_bytes=self._quota_bytes)
-        self._records = Rows(records, clock=self._clock, state=self._commits.state)
+        self._records = RememberedRows(records, clock=self._clock, state=self._commits.state)
         self._contents = Rows(contents, clock=self._clock)
         self._reading = ThreadPoolExecutor(1, thread_name_prefix="session-reader")
         self._writer.start()

@@ -11,7 +11,6 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -438,7 +437,7 @@ def test_what_another_process_commits_is_seen_at_once(path: Path, clock: FakeClo
 
 def rename_elsewhere(path: Path, clock: FakeClock, session_id: str, name: str) -> None:
     with opened(path, clock) as store:
-        store.update("ann", session_id, partial(replace, name=name))
+        store.update("ann", session_id, renamed(name))
 
 
 def test_of_two_processes_that_claim_one_key_one_gets_it(path: Path, clock: FakeClock) -> None:
