@@ -50,7 +50,7 @@ bench: $(INSTALLED) benchmarks/.venv/installed benchmarks/.venv-serving/installe
 benchmarks/.venv/installed: pyproject.toml benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv benchmarks/.venv
 	benchmarks/.venv/bin/pip install --quiet "cython<3" "setuptools>=80" wheel
-	CYTHON_FORCE_REGEN=1 benchmarks/.venv/bin/pip install --quiet --no-build-isolation --requirement benchmarks/peers/requirements.txt
+	CYTHON_FORCE_REGEN=1 benchmarks/.venv/bin/pip install --quiet --no-build-isolation --use-pep517 --requirement benchmarks/peers/requirements.txt
 	benchmarks/.venv/bin/pip install --quiet --editable '.[service]'
 	@touch $@
 
