@@ -43,6 +43,7 @@ bench: $(INSTALLED) benchmarks/.venv/installed benchmarks/.venv-serving/installe
 	benchmarks/.venv/bin/python -m benchmarks.adaptation omniglot --model-store benchmarks/model_store
 	$(BIN)/python -m benchmarks.serving omniglot --model-store benchmarks/model_store
 	$(BIN)/python -m benchmarks.sessions omniglot --model-store benchmarks/model_store
+	$(BIN)/python -m benchmarks.stacking
 	benchmarks/.venv/bin/python -m benchmarks.adaptation omniglot
 	$(BIN)/python -m benchmarks.serving omniglot
 	benchmarks/.venv/bin/python -m benchmarks.training

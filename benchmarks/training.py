@@ -32,9 +32,10 @@ from service.learner.encoders.conv4 import Conv4
 from service.learner.encoders.encoder import Norm, Normalise
 from service.learner.episodes import Episode, Support
 from service.learner.meta_model import MetaModel, initial_params
-from service.learner.outer_rules import Learner, Outcome
+from service.learner.outer_rules import Outcome
 from service.learner.parameters import Params, channels_last, trainable
 from service.learner.presets import PRESETS
+from service.learner.starts import Learner
 from service.learner.statistics import episode_statistics, measure
 from service.training.meta_train import Validated, meta_train
 from service.training.options import TrainOptions

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     )
     workers: int = Field(default=1, ge=1, le=64, description="processes that serve, on a CPU; they need a shared store: sqlite or Redis")
     arena_bytes: int = Field(
-        default=2**30, ge=2**20, description="memory on the device for the heads of sessions in use, for each length of an embedding"
+        default=2**30, ge=2**20, description="memory on the device for the heads or bodies of sessions in use, for each length of a row"
     )
     batch_wait_ms: float = Field(
         default=8.0, ge=0, le=1000, allow_inf_nan=False, description="how long the idle device waits for requests that are being decoded"

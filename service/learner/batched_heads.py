@@ -27,12 +27,12 @@ def adapt_heads(params: Params, recipe: Recipe, batch: TaskBatch, steps: Sequenc
         batch: the tasks.
         steps: inner steps of each task.
     """
-    factor = heads.scale(params).to(batch.embeddings)
+    factor = heads.scale(params).to(batch.inputs)
     # With a one at the end of every embedding the bias is the last number of its row, and moves by its own step size.
-    seen = F.pad(batch.embeddings, (0, 1), value=1)
+    seen = F.pad(batch.inputs, (0, 1), value=1)
     sizes = [_row_sizes(rates, seen) for rates in step_sizes(params, recipe, ["head.weight", "head.bias"])]
     weights = batch.weights()
-    rows = heads.rows(heads.initial_head(params, recipe, batch.embeddings, batch.targets, weights))
+    rows = heads.rows(heads.initial_head(params, recipe, batch.inputs, batch.targets, weights))
     scaled, counted = factor * seen, factor * weights.unsqueeze(2) * seen
     present = torch.zeros_like(batch.absent, dtype=seen.dtype).masked_fill(batch.absent, -torch.inf).unsqueeze(1)
     trail, longest, budget = [], max(steps), torch.tensor(steps, device=seen.device).view(-1, 1, 1)

@@ -48,7 +48,7 @@ def reaches(batch: TaskBatch, expected: float | None) -> list[float | None]:
     """
     own = batch.targets.sum(dim=2)
     centres = torch.bmm(batch.targets, batch.centres())
-    scattered = ((batch.embeddings - centres).square().sum(dim=2) * own).sum(dim=1)
+    scattered = ((batch.inputs - centres).square().sum(dim=2) * own).sum(dim=1)
     inaccuracy = (batch.shots.reciprocal() * ~batch.absent).sum(dim=1) / (~batch.absent).sum(dim=1)
     told = torch.stack([scattered, own.sum(dim=1), inaccuracy], dim=1).tolist()
     return [_reach(*each, way=way, expected=expected) for each, way in zip(told, batch.ways, strict=True)]

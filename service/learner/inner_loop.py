@@ -31,14 +31,14 @@ def nothing_more(moved: Params) -> Params:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where the inner loop of one task begins.
+    """Where the inner loop of one task begins, or of many side by side: every tensor then has the axis of tasks in front.
 
     Attributes:
         moved: the parameters that the inner loop changes.
         fixed: what else belongs to the task alone: the head, when the scope is `body`.
         features: the support set as `logits` reads it [N, ...]: embeddings for scope `head`, else inputs.
         labels: [N] int64 in 0..way-1; targets [N, outputs] for regression.
-        weights: [N], what each example counts in the support loss; they sum to one.
+        weights: [N], what each example counts in the support loss; they sum to one, zero for one that only pads.
         logits: maps moved parameters and features [M, ...] to logits [M, way], or to predicted numbers.
         step_sizes: of every moved parameter, one mapping for each step; a step past the last one reuses it.
         recipe: its optimiser, support batch and proximal term.
@@ -56,33 +56,40 @@ class Start:
     conclude: Callable[[Params], Params] = nothing_more
 
     def loss(self, moved: Params, chosen: Tensor | None = None) -> Tensor:
-        """Support loss of some moved parameters: of all examples, or of chosen ones [B]."""
+        """Support loss of some moved parameters: of all examples, or of chosen ones [B]; a scalar for each task."""
         features, labels, weights = self.features, self.labels, self.weights
         if chosen is not None:
-            features, labels, weights = features[chosen], labels[chosen], weights[chosen] / weights[chosen].sum()
+            features, labels, weights = (_rows(values, chosen) for values in (features, labels, weights))
+            weights = weights / weights.sum(dim=-1, keepdim=True)
         return losses.task_loss(self.recipe, self.logits(moved, features), labels, weights)
 
     def minibatch(self, step: int) -> Tensor | None:
         """Choose the examples [B] that a step sees, the next ones in turn, every class alike; None for all."""
-        size = self.recipe.support_batch
-        if not 0 < size < len(self.labels):
+        size, most = self.recipe.support_batch, self.weights.shape[-1]
+        if not 0 < size < most:
             return None
-        in_turn = _class_by_class(self.labels)
-        return in_turn[(step * size + torch.arange(size)) % len(in_turn)]
+        own = self.weights > 0
+        count, first = own.sum(dim=-1, keepdim=True), torch.arange(size, device=own.device)
+        # A task that has no more than the step sees is seen whole, and what pads it is chosen last.
+        return self._in_turn(own).gather(-1, torch.where(count > size, (step * size + first) % count, first))
+
+    def _in_turn(self, own: Tensor) -> Tensor:
+        """Order examples so that the first of every class come first, then the second ones; what is not its task's own comes last."""
+        if self.recipe.regression:
+            return torch.arange(own.shape[-1], device=own.device).expand_as(own)
+        each = F.one_hot(self.labels)
+        nth = each.cumsum(dim=-2).gather(-1, self.labels.unsqueeze(-1)).squeeze(-1)
+        return torch.argsort((nth * each.shape[-1] + self.labels).masked_fill(~own, each.numel()), dim=-1)
 
 
-def _class_by_class(labels: Tensor) -> Tensor:
-    """Order examples so that the first of every class come first, then the second ones."""
-    if labels.dim() > 1:
-        return torch.arange(len(labels))
-    each = F.one_hot(labels)
-    nth = each.cumsum(dim=0).gather(1, labels.unsqueeze(1)).squeeze(1)
-    return torch.argsort(nth * each.shape[1] + labels)
+def _rows(values: Tensor, chosen: Tensor) -> Tensor:
+    """Take the rows [B] of values [N, ...], those of each task where there are many."""
+    return values[chosen] if chosen.dim() == 1 else values[torch.arange(len(chosen), device=chosen.device).unsqueeze(1), chosen]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The moved parameters after an inner step, and the support loss before it, of what the step saw, a scalar without a graph."""
+    """The moved parameters after an inner step, and the support loss before it, of what the step saw, without a graph."""
 
     moved: Params
     loss_before: Tensor
@@ -101,7 +108,10 @@ def inner_loop(start: Start, *, order: Order = 0) -> Iterator[Step]:
         with torch.enable_grad():
             moved = trainable(moved) if order == 0 else separate(moved)
             loss = start.loss(moved, start.minibatch(step))
-            pulled = loss + start.recipe.proximal / 2 * squared_distance(moved, start.moved) if start.recipe.proximal else loss
+            # Of many tasks too: no loss depends on another task's parameters, so its slopes are its own.
+            pulled = loss.sum()
+            if start.recipe.proximal:
+                pulled = pulled + start.recipe.proximal / 2 * squared_distance(moved, start.moved)
             slopes = gradients(pulled, moved, create_graph=order == 2)
             moved = descend(moved, slopes, start.step_sizes[min(step, len(start.step_sizes) - 1)])
         yield Step(moved, loss.detach())

@@ -16,6 +16,6 @@ def leave_one_out_accuracies(batch: TaskBatch) -> list[float | None]:
     if not bool(counted.any()):
         return [None] * len(batch.ways)
     farther = 1 + batch.targets / (shots - 1).clamp(min=1).unsqueeze(2)
-    distances = (torch.cdist(batch.embeddings, batch.centres()) * farther).masked_fill(batch.absent.unsqueeze(1), torch.inf)
+    distances = (torch.cdist(batch.inputs, batch.centres()) * farther).masked_fill(batch.absent.unsqueeze(1), torch.inf)
     right = (distances.argmin(dim=2) == batch.labels) & counted
     return [found / count if count else None for found, count in torch.stack([right.sum(dim=1), counted.sum(dim=1)], dim=1).tolist()]

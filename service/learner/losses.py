@@ -13,7 +13,7 @@ def support_weights(labels: Tensor, way: int) -> Tensor:
 
 
 def task_loss(recipe: Recipe, answers: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Give the loss that a task is adapted and judged by: squared error for a regression, else cross-entropy; a scalar."""
+    """Give the loss that a task is adapted and judged by: squared error for a regression, else cross-entropy; a scalar for each task."""
     return (squared_error if recipe.regression else cross_entropy)(answers, labels, weights)
 
 
@@ -24,13 +24,14 @@ def balanced_weights(labels: Tensor, way: int) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Weighted cross-entropy: logits [N, way], labels [N] int64, weights [N] that sum to one → scalar."""
-    return (weights * F.cross_entropy(logits, labels, reduction="none")).sum()
+    """Weighted cross-entropy: logits [..., N, way], labels [..., N] int64, weights [..., N] that sum to one → [...]."""
+    each = F.cross_entropy(logits.flatten(end_dim=-2), labels.flatten(), reduction="none")
+    return (weights * each.view_as(labels)).sum(dim=-1)
 
 
 def squared_error(numbers: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean squared error: numbers [N, outputs], targets [N, outputs], weights [N] that sum to one → scalar."""
-    return (weights * (numbers - targets).square().mean(dim=1)).sum()
+    """Weighted mean squared error: numbers [..., N, outputs], targets [..., N, outputs], weights [..., N] that sum to one → [...]."""
+    return (weights * (numbers - targets).square().mean(dim=-1)).sum(dim=-1)
 
 
 def one_hot(labels: Tensor, way: int, like: Tensor) -> Tensor:

@@ -1,23 +1,20 @@
 """A meta-model: an encoder, a recipe and what meta-training learned for both."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from service.learner import heads, losses
-from service.learner.encoders.encoder import CONTEXT, Encoder, Normalise
+from service.learner.encoders.encoder import Encoder, Normalise
 from service.learner.episodes import Support
-from service.learner.inner_loop import Start, initial_rate, inner_loop, nothing_more, rate_name, step_sizes
-from service.learner.parameters import Params, channels_last, detached, moved_to, under
-from service.learner.recipe import Recipe, Scope
-from service.learner.statistics import KEPT, FrozenStatistics, KeptStatistics, SupportStatistics, already_normalised, folded, kept_shapes
+from service.learner.inner_loop import Start, initial_rate, inner_loop, rate_name
+from service.learner.parameters import Params, channels_last, detached, moved_to
+from service.learner.recipe import Recipe
+from service.learner.starts import Learner, body_start, head_start, moved_body
+from service.learner.statistics import FrozenStatistics, KeptStatistics, SupportStatistics, already_normalised, folded, kept_shapes
 from service.learner.views import with_views
-
-# Parameters and inputs to embeddings; a norm that needs a task's own moments is told where they come from.
-Encode = Callable[[Params, Tensor, Normalise | None], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,100 +100,34 @@ def initial_params(encoder: Encoder, recipe: Recipe, generator: torch.Generator)
 
 def _rate_shapes(encoder: Encoder, recipe: Recipe, params: Params) -> dict[str, torch.Size]:
     """Name the parameters that the inner loop moves, with the shape of a step size for each number; the rows of a head share theirs."""
-    body = {name: value.shape for name, value in _moved_body(encoder, recipe.scope, params).items()}
+    body = {name: value.shape for name, value in moved_body(encoder, recipe.scope, params).items()}
     head = {"head.weight": torch.Size([encoder.embedding]), "head.bias": torch.Size([])}
     return body | head if recipe.moves_head else body
 
 
-def moved_blocks(encoder: Encoder, scope: Scope) -> tuple[str, ...]:
-    """Give the parameter prefixes of the encoder that a scope moves."""
-    return {"head": (), "context": (), "last_block": encoder.blocks[-1:], "body": encoder.blocks, "all": encoder.blocks}[scope]
-
-
-def _moved_body(encoder: Encoder, scope: Scope, params: Params) -> dict[str, Tensor]:
-    """Give what a scope moves of the encoder; context parameters start from zero, whatever was learned."""
-    if scope == "context":
-        return {CONTEXT: next(iter(params.values())).new_zeros(encoder.context)}
-    return under(params, moved_blocks(encoder, scope))
-
-
 def adapted_shapes(model: MetaModel, way: int) -> dict[str, torch.Size]:
     """Give the name and shape of every parameter that adapting to so many classes leaves."""
-    body = {name: value.shape for name, value in _moved_body(model.encoder, model.recipe.scope, model.params).items()}
+    body = {name: value.shape for name, value in moved_body(model.encoder, model.recipe.scope, model.params).items()}
     head = {"head.weight": torch.Size([way, model.encoder.embedding]), "head.bias": torch.Size([way])}
     return body | head | (kept_shapes(model.params) if model.recipe.moves_body else {})
-
-
-def head_start(params: Params, recipe: Recipe, support: Support) -> Start:
-    """Begin a task whose inner loop moves the head only; `support.inputs` are embeddings [N, D]."""
-    factor, weights = heads.scale(params), losses.support_weights(support.labels, support.way).to(support.inputs.dtype)
-    head = heads.initial_head(params, recipe, support.inputs, losses.one_hot(support.labels, support.way, support.inputs), weights)
-    return Start(
-        moved=head,
-        fixed={},
-        features=support.inputs,
-        labels=support.labels,
-        weights=weights,
-        logits=lambda moved, embeddings: heads.logits(moved, embeddings, factor),
-        step_sizes=step_sizes(params, recipe, list(head)),
-        recipe=recipe,
-    )
-
-
-def body_start(encoder: Encoder, recipe: Recipe, params: Params, encode: Encode, support: Support) -> Start:
-    """Begin a task whose inner loop moves encoder parameters."""
-    like = next(iter(params.values()))
-    weights = losses.support_weights(support.labels, support.way).to(like.dtype)
-
-    def encoded(whole: Params, inputs: Tensor) -> Tensor:
-        return encode(whole, inputs, _task_statistics(encoder, whole, weights))
-
-    first = encoded(params, support.inputs) if heads.reads_support(recipe) else like.new_zeros(len(support.labels), encoder.embedding)
-    head = heads.initial_head(params, recipe, first, losses.one_hot(support.labels, support.way, first), weights)
-    body = _moved_body(encoder, recipe.scope, params)
-    moved, fixed = ({**body, **head}, {}) if recipe.moves_head else (body, head)
-    factor = heads.scale(params)
-
-    def logits(moved: Params, inputs: Tensor) -> Tensor:
-        whole = {**params, **fixed, **moved}
-        return heads.logits(whole, encoded(whole, inputs), factor)
-
-    def with_moments(moved: Params) -> Params:
-        own = SupportStatistics(weights)
-        encode({**params, **fixed, **moved}, support.inputs, own)
-        return {**moved, **own.kept}
-
-    return Start(
-        moved=moved,
-        fixed=fixed,
-        features=support.inputs,
-        labels=support.labels,
-        weights=weights,
-        logits=logits,
-        step_sizes=step_sizes(params, recipe, list(moved)),
-        recipe=recipe,
-        conclude=with_moments if encoder.norm == "task" else nothing_more,
-    )
-
-
-def _task_statistics(encoder: Encoder, whole: Params, weights: Tensor) -> Normalise | None:
-    """Say where task norm gets its moments: those the support set left, once it has; until then what it sees is the support set."""
-    if encoder.norm != "task":
-        return None
-    return KeptStatistics(whole) if any(name.startswith(KEPT) for name in whole) else SupportStatistics(weights)
 
 
 def begin(model: MetaModel, support: Support) -> Start:
     """Begin a task as served: frozen statistics, every view of every example, `support.inputs` as the encoder reads them."""
     support = with_views(support, model.recipe.views)
-    if not model.recipe.moves_body:
-        embedded = Support(model.embed(support.inputs), support.labels, support.way)
-        return head_start(model.params, model.recipe, embedded)
+    if model.recipe.moves_body:
+        return body_start(as_learner(model), support)
+    embedded = Support(model.embed(support.inputs), support.labels, support.way)
+    return head_start(model.params, model.recipe, embedded)
+
+
+def as_learner(model: MetaModel) -> Learner:
+    """Give a meta-model as what adapts the way it is served."""
 
     def encode(params: Params, inputs: Tensor, normalise: Normalise | None) -> Tensor:
         return model.embed(inputs, params, normalise)
 
-    return body_start(model.encoder, model.recipe, model.params, encode, support)
+    return Learner(model.params, model.recipe, model.encoder, encode)
 
 
 def adapt(model: MetaModel, support: Support, steps: int) -> Adapted:
@@ -206,13 +137,20 @@ def adapt(model: MetaModel, support: Support, steps: int) -> Adapted:
     return stepped(start, steps)
 
 
-@torch.no_grad()
 def stepped(start: Start, steps: int) -> Adapted:
-    """Take inner steps from a start, as served."""
-    trail = list(itertools.islice(inner_loop(start), steps))
-    moved = trail[-1].moved if trail else start.moved
-    losses_seen = [*(float(step.loss_before) for step in trail), float(start.loss(moved))]
-    return Adapted(detached({**start.fixed, **start.conclude(moved)}), tuple(losses_seen))
+    """Take inner steps from the start of one task, as served."""
+    params, seen = after_steps(start, steps)
+    return Adapted(params, tuple(seen.tolist()))
+
+
+@torch.no_grad()
+def after_steps(start: Start, steps: int) -> tuple[dict[str, Tensor], Tensor]:
+    """Give what inner steps leave of a task, and its support loss before the first step and after each [..., steps + 1]."""
+    moved, seen = start.moved, []
+    for step in itertools.islice(inner_loop(start), steps):
+        moved = step.moved
+        seen.append(step.loss_before)
+    return detached({**start.fixed, **start.conclude(moved)}), torch.stack([*seen, start.loss(moved)], dim=-1)
 
 
 def answer(model: MetaModel, adapted: Params, queries: Tensor) -> Tensor:

@@ -10,27 +10,16 @@ from torch import Tensor
 
 from service.learner import losses
 from service.learner.conjugate_gradient import conjugate_gradient
-from service.learner.encoders.encoder import Encoder
 from service.learner.episodes import Episode
 from service.learner.inner_loop import Order, Start, inner_loop
-from service.learner.meta_model import Encode, body_start, head_start
 from service.learner.parameters import Params, gradients, trainable
 from service.learner.recipe import Recipe
+from service.learner.starts import Learner, body_start, head_start
 
 StepWeights = Literal["last", "first_and_last", "uniform", "annealed"]
 
 # MAML++ trusts the last step alone after a tenth of the training (15 of 150 epochs).
 ANNEALED_AFTER = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Learner:
-    """What is meta-trained: parameters that are leaves, and how they adapt; `encode` is how inputs pass while training."""
-
-    params: Params
-    recipe: Recipe
-    encoder: Encoder
-    encode: Encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +195,7 @@ def _starts(learner: Learner, episode: Episode) -> Iterator[tuple[Start, Episode
     params, recipe = learner.params, learner.recipe
     if recipe.moves_body:
         for each in episode.rounds():
-            yield body_start(learner.encoder, recipe, params, learner.encode, each.support), each
+            yield body_start(learner, each.support), each
         return
     # One pass over the whole episode: support and queries share its statistics, as they will share the frozen ones.
     embeddings = learner.encode(params, torch.cat([episode.support.inputs, episode.queries]), None)

@@ -55,7 +55,8 @@ class SupportStatistics:
     """Normalise a support set by its own moments, every class alike, blended with those of each example; keep what queries need.
 
     With the share of the blend and the moments [C] in `kept`, a query is normalised without the support set or its batch
-    mates (`KeptStatistics`). The share is learned, from the size of the support set: sigmoid(scale·N + offset).
+    mates (`KeptStatistics`). The share is learned, from the size of the support set: sigmoid(scale·N + offset). An example of
+    weight zero, which pads a batch, has no part in it.
 
     Source: Bronskill, Gordon, Requeima, Nowozin and Turner (2020), TaskNorm, arXiv:2003.03284; the layer kind (TaskNorm-L).
     """
@@ -67,7 +68,8 @@ class SupportStatistics:
         mean, variance = _moments(values, self.weights)
         blend = params[f"{layer}norm.blend"]
         names = (f"{KEPT}{layer}mean", f"{KEPT}{layer}variance", f"{KEPT}{layer}share")
-        self.kept.update(zip(names, (mean, variance, torch.sigmoid(blend[0] * len(values) + blend[1])), strict=True))
+        counted = (self.weights > 0).sum()
+        self.kept.update(zip(names, (mean, variance, torch.sigmoid(blend[0] * counted + blend[1])), strict=True))
         return KeptStatistics(self.kept)(layer, params, values)
 
 

@@ -14,35 +14,36 @@ from service.learner.episodes import Support
 
 @dataclass(frozen=True, slots=True)
 class TaskBatch:
-    """T support sets of embeddings.
+    """T support sets.
 
     Attributes:
-        ways: how many classes each task has.
-        embeddings: [T, N, D], zeros after a task's own.
-        labels: [T, N] int64, 0 after a task's own.
-        targets: [T, N, W], one-hot, zeros after a task's own.
+        ways: how many classes each task has, or numbers, for a regression.
+        inputs: [T, N, ...], embeddings or what an encoder reads, zeros after a task's own.
+        labels: [T, N] int64, 0 after a task's own; targets [T, N, outputs] of a regression, zeros after them.
+        own: [T, N], whether an example is the task's.
+        targets: [T, N, W], one-hot, zeros after a task's own; the labels of a regression.
         absent: [T, W], whether a class is none of the task's.
     """
 
     ways: tuple[int, ...]
-    embeddings: Tensor
+    inputs: Tensor
     labels: Tensor
+    own: Tensor
     targets: Tensor
     absent: Tensor
 
     @classmethod
     def of(cls, supports: Sequence[Support]) -> "TaskBatch":
-        """Put support sets, their inputs embeddings [N_t, D], side by side."""
+        """Put support sets, their inputs [N_t, ...], side by side."""
         ways, device = [support.way for support in supports], supports[0].inputs.device
         sizes = torch.tensor([len(support.labels) for support in supports], device=device)
-        labels, embeddings = (
+        labels, inputs = (
             _side_by_side([support.labels for support in supports]),
             _side_by_side([support.inputs for support in supports]),
         )
         own = torch.arange(labels.shape[1], device=device) < sizes.unsqueeze(1)
         absent = torch.arange(max(ways), device=device) >= torch.tensor(ways, device=device).unsqueeze(1)
-        targets = F.one_hot(labels, max(ways)).to(embeddings.dtype) * own.unsqueeze(2)
-        return cls(tuple(ways), embeddings, labels, targets, absent)
+        return cls(tuple(ways), inputs, labels, own, _targets(labels, own, max(ways), inputs), absent)
 
     @property
     def shots(self) -> Tensor:
@@ -54,19 +55,28 @@ class TaskBatch:
         return torch.bmm(self.targets, values.unsqueeze(2)).squeeze(2)
 
     def weights(self) -> Tensor:
-        """Give what each example counts in its task's support loss, every class the same: [T, N]."""
+        """Give what each example counts in its task's support loss, every class the same, or every answer of a regression: [T, N]."""
+        if self.labels.dim() == 3:
+            return self.own / self.own.sum(dim=1, keepdim=True)
         way = (~self.absent).sum(dim=1, keepdim=True)
         return self.of_own_class(1 / (way * self.shots))
 
     def standardised(self) -> "TaskBatch":
         """Give the same tasks with embeddings that each task's own examples standardise."""
-        weights = self.weights()
-        seen, _, _ = heads.standardised(self.embeddings, weights)
-        return replace(self, embeddings=seen * (weights > 0).unsqueeze(2))
+        seen, _, _ = heads.standardised(self.inputs, self.weights())
+        return replace(self, inputs=seen * self.own.unsqueeze(2))
 
     def centres(self) -> Tensor:
         """Give the prototypes, zeros for absent classes: [T, W, D]."""
-        return heads.prototypes(self.embeddings, self.targets)
+        return heads.prototypes(self.inputs, self.targets)
+
+
+def _targets(labels: Tensor, own: Tensor, widest: int, inputs: Tensor) -> Tensor:
+    """Write labels [T, N] as one-hot rows [T, N, W], floating as inputs that are no pixels; targets of a regression are what they are."""
+    if labels.dim() == 3:
+        return labels
+    dtype = inputs.dtype if inputs.is_floating_point() else torch.get_default_dtype()
+    return F.one_hot(labels, widest).to(dtype) * own.unsqueeze(2)
 
 
 def _side_by_side(values: Sequence[Tensor]) -> Tensor:

@@ -1,6 +1,6 @@
 """Work of about the same size goes through a batched product together, so that little of it is padding."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 ItemT = TypeVar("ItemT")
@@ -8,13 +8,18 @@ ResultT = TypeVar("ResultT")
 
 
 def in_buckets(
-    compute: Callable[[Sequence[ItemT]], Sequence[ResultT]], items: Sequence[ItemT], size: Callable[[ItemT], tuple[int, ...]]
+    compute: Callable[[Sequence[ItemT]], Sequence[ResultT]], items: Sequence[ItemT], alike: Callable[[ItemT], Hashable]
 ) -> list[ResultT]:
-    """Compute items in groups whose sizes lie between the same powers of two; give the results in the items' order."""
-    buckets: dict[tuple[int, ...], list[int]] = {}
+    """Compute items in groups that are `alike`; give the results in the items' order."""
+    buckets: dict[Hashable, list[int]] = {}
     for place, item in enumerate(items):
-        buckets.setdefault(tuple((extent - 1).bit_length() for extent in size(item)), []).append(place)
+        buckets.setdefault(alike(item), []).append(place)
     results: dict[int, ResultT] = {}
     for places in buckets.values():
         results |= zip(places, compute([items[place] for place in places]), strict=True)
     return [results[place] for place in range(len(items))]
+
+
+def magnitudes(*sizes: int) -> tuple[int, ...]:
+    """Give sizes as the powers of two that they reach up to, so that what is alike by them is padded to less than twice its size."""
+    return tuple((size - 1).bit_length() for size in sizes)

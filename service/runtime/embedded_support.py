@@ -101,7 +101,7 @@ class EmbeddedSupports:
     async def _embed(self, caller: Caller, session: Session, weights: Params, support: SupportSet) -> tuple[EmbeddedSupport, Spent]:
         worker, served = self._sessions.fitter.worker, self._sessions.served(session)
         with worker.admitted(len(support.ids)):
-            task = EmbedTask(weights, served.manifest.input.padded(support.inputs))
+            task = EmbedTask(weights, session.revision.weights_digest, served.manifest.input.padded(support.inputs))
             done = await answer_for(caller, worker.embed(served.model, task, caller))
         return EmbeddedSupport(support.ids, support.labels, done.result), Spent(0.0, done.queue_ms, done.compute_ms)
 

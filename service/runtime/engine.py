@@ -16,13 +16,15 @@ from service.learner.batched_heads import adapt_heads
 from service.learner.episodes import Support
 from service.learner.familiarity import measures_distance, reaches
 from service.learner.leave_one_out import leave_one_out_accuracies
-from service.learner.meta_model import Adapted, MetaModel, adapt, head_start, stepped
-from service.learner.parameters import Params
+from service.learner.meta_model import Adapted, MetaModel, adapt, stepped
+from service.learner.parameters import Params, moved_to, under
 from service.learner.recipe import Recipe
+from service.learner.starts import head_start
 from service.learner.task_batch import TaskBatch
 from service.learner.views import view
-from service.runtime.arena import Head, RowArena
-from service.runtime.buckets import in_buckets
+from service.runtime.arena import Arenas, Rows
+from service.runtime.bodies import Bodies, Moved, Stacking
+from service.runtime.buckets import in_buckets, magnitudes
 from service.runtime.ranking import Asked, Found, Ranked, estimate, rank, with_nearest
 from service.sessions.contents import digest, pack_weights
 
@@ -45,9 +47,10 @@ class AdaptTask:
 
 @dataclass(frozen=True, slots=True)
 class EmbedTask:
-    """Inputs [N, ...] of which the embeddings are wanted, as adapted parameters give them."""
+    """Inputs [N, ...] of which the embeddings are wanted, as adapted parameters give them, named by their digest."""
 
     params: Params
+    digest: str
     inputs: Tensor
 
     def items(self, recipe: Recipe) -> int:  # noqa: ARG002 - as for adapting
@@ -82,9 +85,9 @@ class PredictTask:
         return len(self.queries)
 
     @property
-    def head(self) -> Head:
+    def head(self) -> Rows:
         """The adapted head."""
-        return Head(self.digest, partial(heads.rows, self.params))
+        return Rows(self.digest, partial(heads.rows, self.params))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +104,18 @@ class Fitted:
 class Engine:
     """Computes on one device; it is called by the thread that owns the device, and by no other."""
 
-    def __init__(self, device: torch.device, *, arena_bytes: int = ARENA_BYTES) -> None:
+    def __init__(self, device: torch.device, *, arena_bytes: int = ARENA_BYTES, stacking: Stacking | None = None) -> None:
         self._device = device
         self._chunk = ENCODER_CHUNK[device.type]
-        self._arena_bytes = arena_bytes
-        self._arenas: dict[int, RowArena] = {}
+        self._arenas = Arenas(device, budget_bytes=arena_bytes)
+        self._bodies = Bodies(device, arena_bytes=arena_bytes, chunk=self._chunk, stacking=stacking)
 
     def adapt(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt one meta-model to several support sets; one that diverges is an error in its place."""
         # Without a closed form the inner loop differentiates, which tensors of inference mode would forbid.
         with torch.no_grad(), torch.inference_mode(model.recipe.closed_form):
             if model.recipe.regression or model.recipe.moves_body:
-                adapted = [adapt(model, self._here(task.support), task.steps) for task in tasks]
+                adapted = self._adapt_apart(model, [(self._here(task.support), task.steps) for task in tasks])
                 return [_fitted(*each, None) for each in zip(adapted, self._leave_one_out(model, tasks), strict=True)]
             embedded = self._embed_supports(model, tasks)
             return in_buckets(partial(self._fit, model), list(zip(tasks, embedded, strict=True)), _extent)
@@ -120,22 +123,22 @@ class Engine:
     @torch.inference_mode()
     def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> Sequence[Found]:
         """Rank the classes of each task's queries, or predict their numbers; a task with numbers too large is an error in its place."""
-        embedded = self._embed_adapted(model, [(task.params, task.queries) for task in tasks])
+        embedded = self._embed_adapted(model, [Moved(task.params, task.digest, task.queries) for task in tasks])
         found = self._answers(model, list(zip(tasks, embedded, strict=True)))
         return [self._with_nearest(model, *each) for each in zip(found, tasks, embedded, strict=True)]
 
     @torch.inference_mode()
     def embed(self, model: MetaModel, tasks: Sequence[EmbedTask]) -> list[Tensor]:
         """Embed each task's inputs by its adapted parameters: [N, D], on the CPU."""
-        embedded = self._embed_adapted(model, [(task.params, task.inputs) for task in tasks])
+        embedded = self._embed_adapted(model, [Moved(task.params, task.digest, task.inputs) for task in tasks])
         return [rows.to("cpu", copy=True) for rows in embedded]  # copies: a slice would keep its whole batch in memory
 
     def _answers(self, model: MetaModel, asked: Sequence[tuple[PredictTask, Tensor]]) -> Sequence[Found]:
         """Answer tasks by the embeddings [M, D] of their queries."""
         if not model.recipe.regression:
             return in_buckets(partial(self._rank, model), asked, _asked_extent)
-        here = [({name: value.to(self._device) for name, value in task.params.items()}, rows) for task, rows in asked]
-        return [estimate(head, rows, heads.scale(model.params)) for head, rows in here]
+        factor = heads.scale(model.params)
+        return [estimate(moved_to(under(task.params, ["head."]), self._device), rows, factor) for task, rows in asked]
 
     def _with_nearest(self, model: MetaModel, found: Found, task: PredictTask, queries: Tensor) -> Found:
         if task.nearest is None:
@@ -158,6 +161,12 @@ class Engine:
         alike = examples.standardised() if model.recipe.standardises else examples
         known = reaches(examples, model.spread) if measures_distance(model.recipe) else [None] * len(embedded)
         return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(alike), known, strict=True)]
+
+    def _adapt_apart(self, model: MetaModel, tasks: Sequence[tuple[Support, int]]) -> list[Adapted]:
+        """Adapt what has no closed form for many support sets at once."""
+        if model.recipe.moves_body:
+            return self._bodies.adapt(model, tasks)
+        return [adapt(model, support, steps) for support, steps in tasks]
 
     def _leave_one_out(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[float | None]:
         """Tell it before any inner step; None, and no pass of the encoder, where no class has two examples, and for a regression."""
@@ -187,19 +196,16 @@ class Engine:
 
     def _heads(self, model: MetaModel, tasks: Sequence[PredictTask]) -> Tensor:
         """Give the tasks' heads side by side: [T, W, D + 1], from the arena unless they do not fit there."""
-        length = model.encoder.embedding + 1
-        if length not in self._arenas:
-            self._arenas[length] = RowArena(length, device=self._device, budget_bytes=self._arena_bytes)
-        gathered = self._arenas[length].gather([task.head for task in tasks])
+        gathered = self._arenas.of_length(model.encoder.embedding + 1).gather([task.head for task in tasks])
         if gathered is None:
             return pad_sequence([heads.rows(task.params) for task in tasks], batch_first=True).to(self._device)
         return gathered
 
-    def _embed_adapted(self, model: MetaModel, groups: Sequence[tuple[Params, Tensor]]) -> list[Tensor]:
-        """Embed inputs [N, ...] with adapted parameters beside them, as queries are: [N, D] each; one by one where they move the body."""
+    def _embed_adapted(self, model: MetaModel, asked: Sequence[Moved]) -> list[Tensor]:
+        """Embed inputs [N, ...] with adapted parameters beside them, as queries are: [N, D] each; in one pass where they move no body."""
         if model.recipe.moves_body:
-            return [self._embed(_moved(model, params), [inputs])[0][0] for params, inputs in groups]
-        return [rows[0] for rows in self._embed(model, [inputs for _, inputs in groups])]
+            return self._bodies.embed(model, asked)
+        return [rows[0] for rows in self._embed(model, [each.inputs for each in asked])]
 
     def _embed_supports(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Tensor]:
         """Embed support sets before any inner step: [views, N, D] each; one by one where each has moments of its own."""
@@ -220,18 +226,14 @@ def _embed_views(model: MetaModel, inputs: Tensor, views: int) -> Tensor:
     return model.embed(seen).view(views, len(inputs), -1)
 
 
-def _moved(model: MetaModel, adapted: Params) -> MetaModel:
-    return replace(model, params={**model.params, **adapted})
-
-
-def _extent(embedded: tuple[AdaptTask, Tensor]) -> tuple[int, int]:
+def _extent(embedded: tuple[AdaptTask, Tensor]) -> tuple[int, ...]:
     task, _ = embedded
-    return len(task.support.labels), task.support.way
+    return magnitudes(len(task.support.labels), task.support.way)
 
 
-def _asked_extent(asked: tuple[PredictTask, Tensor]) -> tuple[int, int]:
+def _asked_extent(asked: tuple[PredictTask, Tensor]) -> tuple[int, ...]:
     task, embedded = asked
-    return len(embedded), len(task.params["head.bias"])
+    return magnitudes(len(embedded), len(task.params["head.bias"]))
 
 
 def _fitted(adapted: Adapted, leave_one_out: float | None, reach: float | None) -> Fitted | AdaptationDivergedError:

@@ -13,8 +13,9 @@ from service.learner import heads, losses
 from service.learner.batched_heads import adapt_heads
 from service.learner.calibration import Calibration
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, Support, sample_episode
-from service.learner.meta_model import Adapted, MetaModel, adapt, head_start, stepped
+from service.learner.meta_model import Adapted, MetaModel, adapt, stepped
 from service.learner.recipe import Recipe
+from service.learner.starts import head_start
 from service.learner.task_batch import TaskBatch
 from service.learner.views import view
 from service.training.sources.tables import Tables

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from service.learner.encoders.encoder import Encoder, Normalise
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, sample_episode
-from service.learner.meta_model import Encode
-from service.learner.outer_rules import Learner, Outcome
+from service.learner.outer_rules import Outcome
 from service.learner.parameters import Params
+from service.learner.starts import Encode, Learner
 from service.learner.statistics import episode_statistics
 from service.training.augmentation import augment
 from service.training.options import TrainOptions

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 
 from service.learner import heads, losses
 from service.learner.episodes import ClassInputs
-from service.learner.meta_model import Encode, MetaModel
+from service.learner.meta_model import MetaModel
 from service.learner.outer_rules import Outcome
 from service.learner.parameters import Params, gradients, under
 from service.learner.recipe import Recipe
+from service.learner.starts import Encode
 from service.training.augmentation import augment
 from service.training.options import TrainOptions
 

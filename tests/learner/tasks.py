@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from service.learner import heads
 from service.learner.episodes import Episode, Support
 from service.learner.parameters import Params
 
@@ -44,3 +45,16 @@ def double_episode(episode: Episode) -> Episode:
 def distance(got: Tensor, expected: Tensor) -> float:
     """How far apart two tensors are, as a share of the expected one's norm."""
     return float((got - expected).detach().norm() / expected.detach().norm().clamp(min=1e-12))
+
+
+def assert_same_weights(got: Params, expected: Params, *, within: float = 1e-5) -> None:
+    """DESIGN 3, "equal means", of adapted weights.
+
+    What moved of the body is judged as one vector, and a bias of the head beside its row: some numbers of either are rounding alone, the
+    bias of a convolution before a group norm, say.
+    """
+    assert {name: value.shape for name, value in got.items()} == {name: value.shape for name, value in expected.items()}
+    body = [name for name in expected if not name.startswith("head.")]
+    if body:
+        assert distance(*(torch.cat([params[name].flatten() for name in body]) for params in (got, expected))) < within
+    assert distance(heads.rows(got), heads.rows(expected)) < within

@@ -15,7 +15,6 @@ from service.learner.outer_rules import (
     ANNEALED_AFTER,
     Displacement,
     ImplicitGradient,
-    Learner,
     Outcome,
     OuterRule,
     QueryGradient,
@@ -23,6 +22,7 @@ from service.learner.outer_rules import (
 )
 from service.learner.parameters import Params, trainable
 from service.learner.recipe import HeadKind, Recipe
+from service.learner.starts import Learner
 from service.learner.statistics import episode_statistics
 from tests.learner.tasks import distance, double, double_episode, random_episode
 

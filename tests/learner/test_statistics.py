@@ -112,6 +112,16 @@ def test_the_share_of_the_support_set_grows_with_it_when_that_was_learned() -> N
     assert shares == pytest.approx([torch.tensor(-0.5).sigmoid().item(), torch.tensor(1.0).sigmoid().item()])
 
 
+def test_an_example_of_no_weight_has_no_part_in_task_norm(generator: torch.Generator) -> None:
+    """It pads a batch: neither the moments nor the size of the support set know of it."""
+    values = torch.randn(3, 3, 5, 5, generator=generator)
+    params = norm_of([1.0] * 3, [0.0] * 3) | {"a.norm.blend": torch.tensor([0.5, -1.0])}
+    plain, padded = SupportStatistics(torch.tensor([0.5, 0.5])), SupportStatistics(torch.tensor([0.5, 0.5, 0.0]))
+    torch.testing.assert_close(padded("a.", params, values)[:2], plain("a.", params, values[:2]))
+    for name, value in plain.kept.items():
+        torch.testing.assert_close(padded.kept[name], value)
+
+
 def test_task_norm_keeps_the_moments_it_says_and_answers_each_query_alone(generator: torch.Generator) -> None:
     params = tiny_model(TASK, Recipe(scope="all", head="per_class", way=2)).params
     own = SupportStatistics(torch.full((6,), 1 / 6))

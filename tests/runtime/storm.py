@@ -37,6 +37,7 @@ from service.learner.meta_model import MetaModel, adapt, predict
 from service.learner.parameters import Params
 from service.learner.recipe import Recipe
 from service.runtime.batching import Policy
+from service.runtime.bodies import Stacking
 from service.runtime.caller import Caller
 from service.runtime.catalog import load_catalog
 from service.runtime.decoding import DecodePool
@@ -75,8 +76,8 @@ class BrittleEngine(Engine):
     """The engine, with too little memory now and then, and a bug that one kind of query meets."""
 
     def __init__(self, chance: random.Random) -> None:
-        # Room for about forty heads, so that they come and go.
-        super().__init__(CPU, arena_bytes=4 * 65 * 200)
+        # Room for about forty heads and ten bodies, so that they come and go; bodies are stacked from two on, some at a time.
+        super().__init__(CPU, arena_bytes=4 * 65 * 200, stacking=Stacking(adapt_from=2, embed_from=2, kernels=True, room_bytes=2**17))
         self._chance = chance
         self.faults = Counter[str]()
 
@@ -304,7 +305,7 @@ def storm(folder: Path, *, seed: int, seconds: float) -> Iterator[tuple[Storm, B
     """A runtime of two small models of vectors, with room for about a thousand sessions, and the storm on it."""
     chance, clock = random.Random(seed), FakeClock()  # noqa: S311 - only the order of events depends on it
     write_tiny(folder, "heads", tiny_model(Mlp(LENGTH), HEAD_RECIPE))
-    write_tiny(folder, "bodies", tiny_model(Mlp(LENGTH), Recipe(scope="all", step_size=0.05, steps_default=2, steps_max=10)))
+    write_tiny(folder, "bodies", tiny_model(Mlp(LENGTH, width=32), Recipe(scope="all", step_size=0.05, steps_default=2, steps_max=10)))
     engine = BrittleEngine(chance)
     with (
         DecodePool() as decoding,

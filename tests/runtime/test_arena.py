@@ -5,7 +5,7 @@ import torch
 from prometheus_client import REGISTRY
 from torch import Tensor
 
-from service.runtime.arena import Head, RowArena
+from service.runtime.arena import RowArena, Rows
 
 CPU = torch.device("cpu")
 LENGTH = 5
@@ -20,17 +20,17 @@ def values(name: int, way: int) -> Tensor:
     return 1000 * name + torch.arange(way * LENGTH, dtype=torch.float32).view(way, LENGTH)
 
 
-def head(name: int, way: int) -> Head:
-    return Head(f"digest {name}", lambda: values(name, way))
+def head(name: int, way: int) -> Rows:
+    return Rows(f"digest {name}", lambda: values(name, way))
 
 
-def not_again(name: int) -> Head:
+def not_again(name: int) -> Rows:
     """A head that must be there already."""
 
     def fail() -> Tensor:
         raise AssertionError("copied twice")
 
-    return Head(f"digest {name}", fail)
+    return Rows(f"digest {name}", fail)
 
 
 def given_up() -> float:
@@ -38,7 +38,7 @@ def given_up() -> float:
     return REGISTRY.get_sample_value("innerloop_evicted_total", {"tier": "device", "reason": "room"}) or 0.0
 
 
-def gathered(table: RowArena, *heads: Head) -> Tensor:
+def gathered(table: RowArena, *heads: Rows) -> Tensor:
     found = table.gather(heads)
     assert found is not None
     return found

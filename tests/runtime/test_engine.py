@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from service.errors import AdaptationDivergedError, UnusableVectorError
-from service.learner import heads
 from service.learner.encoders.mlp import Mlp
 from service.learner.episodes import Support
 from service.learner.familiarity import measures_distance, reaches
@@ -14,19 +13,23 @@ from service.learner.meta_model import MetaModel, adapt, predict
 from service.learner.recipe import Recipe, Scope
 from service.learner.task_batch import TaskBatch
 from service.learner.views import with_views
+from service.runtime.bodies import Stacking
 from service.runtime.engine import ENCODER_CHUNK, AdaptTask, Among, EmbedTask, Engine, Fitted, PredictTask
 from service.sessions.contents import digest, pack_weights
-from tests.learner.tasks import distance
+from tests.learner.tasks import assert_same_weights
 from tests.runtime.tasks import MODELS, adapt_task, inputs, probabilities, scored
 from tests.tiny import tiny_model
 
 ENGINE = Engine(torch.device("cpu"))
+# As on a CUDA device, in stacks of a few: whatever moves, and a single one too.
+STACKING = Engine(torch.device("cpu"), stacking=Stacking(adapt_from=1, embed_from=1, kernels=True, room_bytes=2**21))
 
 MODEL = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+ENGINES = pytest.mark.parametrize("engine", [ENGINE, STACKING], ids=["as it is", "stacking"])
 
 
-def fitted(model: MetaModel, *tasks: AdaptTask) -> list[Fitted]:
-    found = ENGINE.adapt(model, tasks)
+def fitted(model: MetaModel, *tasks: AdaptTask, engine: Engine = ENGINE) -> list[Fitted]:
+    found = engine.adapt(model, tasks)
     assert all(isinstance(each, Fitted) for each in found)
     return [each for each in found if isinstance(each, Fitted)]
 
@@ -40,30 +43,26 @@ def tasks_for(model: MetaModel, generator: torch.Generator) -> list[AdaptTask]:
 
 def assert_same_fit(got: Fitted, expected: Fitted) -> None:
     """DESIGN 3, "equal means"."""
-    assert set(got.adapted.params) == set(expected.adapted.params)
-    for name, value in expected.adapted.params.items():
-        assert got.adapted.params[name].shape == value.shape
-        # A bias is judged beside its row: where classes are balanced it is nothing but rounding.
-        if not name.startswith("head."):
-            assert distance(got.adapted.params[name], value) < 1e-5, name
-    assert distance(heads.rows(got.adapted.params), heads.rows(expected.adapted.params)) < 1e-5
+    assert_same_weights(got.adapted.params, expected.adapted.params)
     assert got.adapted.losses == pytest.approx(expected.adapted.losses, rel=1e-5, abs=1e-6)
     assert got.leave_one_out_accuracy == expected.leave_one_out_accuracy
     assert got.reach == (None if expected.reach is None else pytest.approx(expected.reach, rel=1e-4))
 
 
+@ENGINES
 @MODEL
-def test_batched_adaptation_equals_one_task_at_a_time(model: MetaModel, generator: torch.Generator) -> None:
+def test_batched_adaptation_equals_one_task_at_a_time(model: MetaModel, engine: Engine, generator: torch.Generator) -> None:
     tasks = tasks_for(model, generator)
-    for together, task in zip(fitted(model, *tasks), tasks, strict=True):
+    for together, task in zip(fitted(model, *tasks, engine=engine), tasks, strict=True):
         (alone,) = fitted(model, task)
         assert_same_fit(together, alone)
 
 
+@ENGINES
 @MODEL
-def test_batched_adaptation_equals_the_inner_loop(model: MetaModel, generator: torch.Generator) -> None:
+def test_batched_adaptation_equals_the_inner_loop(model: MetaModel, engine: Engine, generator: torch.Generator) -> None:
     tasks = tasks_for(model, generator)
-    for together, task in zip(fitted(model, *tasks), tasks, strict=True):
+    for together, task in zip(fitted(model, *tasks, engine=engine), tasks, strict=True):
         support = task.support
         reference = adapt(model, support, task.steps)
         embedded = model.embed_support(with_views(support, model.recipe.views)).view(model.recipe.views, len(support.labels), -1)
@@ -81,30 +80,34 @@ def test_the_order_of_tasks_does_not_matter(model: MetaModel, generator: torch.G
         assert_same_fit(forward, backward)
 
 
+@ENGINES
 @MODEL
-def test_batched_prediction_equals_one_query_at_a_time(model: MetaModel, generator: torch.Generator) -> None:
+def test_batched_prediction_equals_one_query_at_a_time(model: MetaModel, engine: Engine, generator: torch.Generator) -> None:
     tasks = tasks_for(model, generator)
     asked = [
         PredictTask(each.adapted.params, each.weights_digest, inputs(model.encoder, count, generator), task.support.way)
         for each, task, count in zip(fitted(model, *tasks), tasks, (1, 7, ENCODER_CHUNK["cpu"] + 3, 2), strict=False)
     ]
-    for together, task, source in zip(ENGINE.predict(model, asked), asked, tasks, strict=True):
+    for together, task, source in zip(engine.predict(model, asked), asked, tasks, strict=True):
         expected = torch.cat([predict(model, task.params, query[None]) for query in task.queries])
         assert (probabilities(together, source.support.way) - expected).abs().max() < 1e-5
 
 
+@ENGINES
 @MODEL
-def test_the_nearest_examples_are_those_of_the_adapted_encoder(model: MetaModel, generator: torch.Generator) -> None:
+def test_the_nearest_examples_are_those_of_the_adapted_encoder(model: MetaModel, engine: Engine, generator: torch.Generator) -> None:
     """Every query and every example embedded alone by the adapted weights; sessions that ask for none share the batch."""
     tasks = tasks_for(model, generator)
     known = fitted(model, *tasks)
-    embedded = ENGINE.embed(model, [EmbedTask(each.adapted.params, task.support.inputs) for each, task in zip(known, tasks, strict=True)])
+    embedded = engine.embed(
+        model, [EmbedTask(each.adapted.params, each.weights_digest, task.support.inputs) for each, task in zip(known, tasks, strict=True)]
+    )
     queries = [inputs(model.encoder, count, generator) for count, _ in zip((1, 5, 70, 2), tasks, strict=False)]
     asked = [
         PredictTask(each.adapted.params, each.weights_digest, own, 1, nearest=Among(examples, 2) if place else None)
         for place, (each, own, examples) in enumerate(zip(known, queries, embedded, strict=True))
     ]
-    silent, *told = ENGINE.predict(model, asked)
+    silent, *told = engine.predict(model, asked)
     assert scored(silent).nearest is None
     for found, each, task, own in zip(told, known[1:], tasks[1:], queries[1:], strict=True):
         params = {**model.params, **each.adapted.params}
@@ -119,7 +122,7 @@ def test_the_nearest_examples_are_those_of_the_adapted_encoder(model: MetaModel,
 
 def test_embeddings_keep_no_memory_of_the_batch(generator: torch.Generator) -> None:
     model = MODELS["head"]
-    tasks = [EmbedTask({}, inputs(model.encoder, count, generator)) for count in (2, 50)]
+    tasks = [EmbedTask({}, "", inputs(model.encoder, count, generator)) for count in (2, 50)]
     for embedded in ENGINE.embed(model, tasks):
         assert embedded.untyped_storage().nbytes() == embedded.nbytes
 
@@ -201,24 +204,26 @@ def test_an_infinite_loss_is_refused_though_the_weights_are_finite(scope: Scope,
     assert isinstance(found, AdaptationDivergedError)
 
 
+@ENGINES
 @pytest.mark.parametrize("model", [MODELS["head, of vectors"], tiny_model(Mlp(6), Recipe(scope="all", step_size=0.1, steps_max=10))])
-def test_inputs_that_overflow_fail_for_their_own_task_only(model: MetaModel, generator: torch.Generator) -> None:
+def test_inputs_that_overflow_fail_for_their_own_task_only(model: MetaModel, engine: Engine, generator: torch.Generator) -> None:
     tasks = [adapt_task(model, [2, 3], 2, generator) for _ in range(3)]
     broken = replace(tasks[1].support, inputs=tasks[1].support.inputs * 1e30)
     tasks[1] = replace(tasks[1], support=broken)
-    first, guilty, last = ENGINE.adapt(model, tasks)
+    first, guilty, last = engine.adapt(model, tasks)
     assert isinstance(guilty, AdaptationDivergedError)
     for found, task in ((first, tasks[0]), (last, tasks[2])):
         assert isinstance(found, Fitted)
         assert_same_fit(found, *fitted(model, task))
 
 
-def test_adapting_changes_nothing_of_the_model_or_the_task(generator: torch.Generator) -> None:
+@ENGINES
+def test_adapting_changes_nothing_of_the_model_or_the_task(engine: Engine, generator: torch.Generator) -> None:
     for model in MODELS.values():
         before = {name: value.clone() for name, value in {**model.params, **model.statistics}.items()}
         tasks = tasks_for(model, generator)
         given = [task.support.inputs.clone() for task in tasks]
-        fitted(model, *tasks)
+        fitted(model, *tasks, engine=engine)
         assert all(torch.equal(value, before[name]) for name, value in {**model.params, **model.statistics}.items())
         assert all(torch.equal(task.support.inputs, inputs) for task, inputs in zip(tasks, given, strict=True))
 

@@ -23,7 +23,11 @@ class Normalise(Protocol):
 
 
 class Encoder(Protocol):
-    """An architecture. It holds no parameters: `initial` makes them, calling it uses them."""
+    """An architecture, a value. It holds no parameters: `initial` makes them, calling it uses them."""
+
+    def __hash__(self) -> int:
+        """Let what is found out about it once be remembered."""
+        ...
 
     @property
     def embedding(self) -> int:
@@ -77,7 +81,8 @@ def with_channels_last(values: Tensor) -> Tensor:
 
     `contiguous` leaves one channel as it is. Convolutions then go by the layout of their kernel, which adapted ones have lost.
     """
-    return values.clone(memory_format=torch.channels_last)
+    # Not by `memory_format`, which vmap does not know.
+    return values.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format).permute(0, 3, 1, 2)
 
 
 def convolved(layer: str, params: Params, values: Tensor, *, stride: int = 1) -> Tensor:

@@ -13,7 +13,16 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from service.learner.encoders.encoder import Norm, Normalise, as_shares, he_normal, initial_norm, normalised, require_positive
+from service.learner.encoders.encoder import (
+    Norm,
+    Normalise,
+    as_shares,
+    he_normal,
+    initial_norm,
+    normalised,
+    require_positive,
+    with_channels_last,
+)
 from service.learner.encoders.projected import PROJECTION, ProjectedPictures
 from service.learner.parameters import Params
 
@@ -71,7 +80,7 @@ class TorchvisionNetwork(ProjectedPictures):
     def __call__(self, params: Params, inputs: Tensor, normalise: Normalise) -> Tensor:
         values = as_shares(inputs, params[f"{PROJECTION}weight"]).expand(-1, 3, -1, -1)
         mean, deviation = (values.new_tensor(each).view(1, 3, 1, 1) for each in (MEAN, DEVIATION))
-        values = ((values - mean) / deviation).contiguous(memory_format=torch.channels_last)
+        values = with_channels_last((values - mean) / deviation)
 
         def norm(layer: str, values: Tensor) -> Tensor:
             return normalised(self.norm, layer, params, values, normalise=normalise, groups=self.groups)
@@ -234,4 +243,6 @@ class _Run(fx.Interpreter):
             return convolve(*args, weight, bias, module.stride, module.padding, module.dilation, module.groups)
         if isinstance(module, nn.BatchNorm2d):
             return self._normalise(self._network.of_norm[target].prefix, *args)
+        if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
+            return args[0].mean(dim=(2, 3), keepdim=True)  # which is what it does, and vmap knows it
         return super().call_module(target, args, kwargs)

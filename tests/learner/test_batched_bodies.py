@@ -1,0 +1,134 @@
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from service.learner.batched_bodies import adapt_bodies, embed_bodies, kept_bytes
+from service.learner.encoders.conv4 import Conv4
+from service.learner.encoders.encoder import Encoder
+from service.learner.encoders.mlp import Mlp
+from service.learner.encoders.residual import Residual
+from service.learner.encoders.resnet12 import ResNet12
+from service.learner.encoders.torchvision_network import TorchvisionNetwork
+from service.learner.episodes import Support
+from service.learner.meta_model import MetaModel, adapt, as_served
+from service.learner.parameters import trainable
+from service.learner.recipe import Recipe
+from service.learner.starts import moved_body
+from service.learner.statistics import SupportStatistics, already_normalised
+from tests.learner.tasks import assert_same_weights, distance, double, random_support
+from tests.tiny import tiny_model
+
+ALL = Recipe(scope="all", step_size=0.01, steps_default=2, steps_max=5)
+FOUR = replace(ALL, head="per_class", way=4)
+GROUPS = Conv4(width=8, size=16, norm="group", groups=4)
+VECTORS = Mlp(6, width=16)
+
+MODELS = {
+    "conv4": tiny_model(GROUPS, ALL),
+    "pooled": tiny_model(replace(GROUPS, downsample="pool", projection=8), replace(ALL, scope="body")),
+    "task norm": tiny_model(Conv4(width=8, size=16, norm="task"), replace(FOUR, step_size=0.05)),
+    "task norm, prototypes": tiny_model(Conv4(width=8, size=16, norm="task"), ALL),
+    "last block": tiny_model(GROUPS, replace(ALL, scope="last_block")),
+    "context of pictures": tiny_model(replace(GROUPS, context=3), replace(FOUR, scope="context", step_size=0.05)),
+    "through views": tiny_model(GROUPS, replace(ALL, views=3)),
+    "resnet12": tiny_model(ResNet12(channels=1, size=16, widths=(8, 8, 16, 16), norm="group", projection=16), ALL),
+    "residual, unit length": tiny_model(Residual(size=16, widths=(8, 16), norm="group", projection=16, unit=True), ALL),
+    "resnet18": tiny_model(TorchvisionNetwork("resnet18", size=32, norm="group", projection=16), ALL),
+    "mobilenet": tiny_model(TorchvisionNetwork("mobilenet_v3_small", size=32, norm="group", projection=16), ALL),
+    "vectors": tiny_model(VECTORS, replace(ALL, step_size=0.1)),
+    "a zero head": tiny_model(VECTORS, replace(ALL, head="zero", step_size=0.1)),
+    "minibatches by adam": tiny_model(VECTORS, replace(FOUR, optimiser="adam", support_batch=6)),
+    "pulled back": tiny_model(VECTORS, replace(FOUR, proximal=2.0, step_size=0.1)),
+    "learned rates, of layers and steps": tiny_model(VECTORS, replace(ALL, rates="per_layer_and_step", learn_rates=True, step_size=0.1)),
+    "learned rates, of numbers": tiny_model(VECTORS, replace(FOUR, rates="per_parameter", learn_rates=True, step_size=0.1)),
+    "regression": tiny_model(VECTORS, replace(ALL, head="output", way=2, step_size=0.05)),
+    "regression, minibatches": tiny_model(VECTORS, replace(ALL, head="output", way=2, support_batch=4, optimiser="adam")),
+    "regression, context": tiny_model(Mlp(6, width=16, context=3), Recipe("context", "output", way=2, steps_default=2, steps_max=5)),
+}
+MODEL = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+
+# In double precision, since some of these small networks make more than 1e-5 of what float32 rounds. Weights of examples are rounded so.
+EQUAL = 1e-6
+
+
+def in_double(model: MetaModel) -> MetaModel:
+    served = as_served(model, torch.device("cpu"))
+    return replace(served, params=double(served.params))
+
+
+def supports_for(model: MetaModel, generator: torch.Generator) -> list[Support]:
+    """Support sets of different way and shots, as far as the model's head allows; one of them is alone in having so many examples."""
+    shape, recipe = model.encoder.input_shape, model.recipe
+    if recipe.regression:
+        sizes = ((count, recipe.way or 1) for count in (3, 9, 5))
+        return [Support(torch.randn(n, *shape, generator=generator), torch.randn(n, out, generator=generator), out) for n, out in sizes]
+    shots: Sequence[Sequence[int]] = [[1, 1], [3, 1, 2], [1] * 6, [2, 2]] if recipe.way is None else [[1] * 4, [1, 2, 4, 1], [1, 2, 3, 6]]
+    drawn = [random_support(shape, each, generator) for each in shots]
+    return [replace(support, inputs=support.inputs.double()) for support in drawn]
+
+
+@MODEL
+@pytest.mark.parametrize("steps", [0, 1, 4])
+def test_bodies_adapted_together_equal_the_inner_loop_on_each_alone(model: MetaModel, steps: int, generator: torch.Generator) -> None:
+    model, supports = in_double(model), supports_for(model, generator)
+    for together, support in zip(adapt_bodies(model, supports, steps), supports, strict=True):
+        alone = adapt(model, support, steps)
+        assert_same_weights(together.params, alone.params, within=EQUAL)
+        assert together.losses == pytest.approx(alone.losses, rel=EQUAL, abs=EQUAL)
+        if steps > 1:
+            start = moved_body(model.encoder, model.recipe.scope, model.params)
+            far, near = (torch.cat([(each.params[name] - start[name]).flatten() for name in start]) for each in (together, alone))
+            assert near.norm() > 0, "nothing moved, so nothing was compared"
+            assert distance(far, near) < 1e-4
+
+
+@MODEL
+def test_queries_embedded_together_are_embedded_by_their_own_body(model: MetaModel, generator: torch.Generator) -> None:
+    model = in_double(model)
+    own = [adapt(model, support, 2).params for support in supports_for(model, generator)]
+    queries = torch.rand(len(own), 5, *model.encoder.input_shape, generator=generator, dtype=torch.float64)
+    stacked = {name: torch.stack([each[name] for each in own]) for name in own[0] if not name.startswith("head.")}
+    for together, each, asked in zip(embed_bodies(model, stacked, queries), own, queries, strict=True):
+        expected = torch.cat([model.embed(query[None], {**model.params, **each}) for query in asked])
+        assert distance(together, expected) < EQUAL
+
+
+def test_what_diverges_leaves_the_others_alone(generator: torch.Generator) -> None:
+    model = MODELS["vectors"]
+    fine, broken, last = (random_support(model.encoder.input_shape, [2, 3], generator) for _ in range(3))
+    first, guilty, other = adapt_bodies(model, [fine, replace(broken, inputs=1e30 * broken.inputs), last], 2)
+    assert not all(bool(value.isfinite().all()) for value in guilty.params.values())
+    for got, support in ((first, fine), (other, last)):
+        assert_same_weights(got.params, adapt(model, support, 2).params)
+
+
+def test_adapted_bodies_keep_no_memory_of_their_batch(generator: torch.Generator) -> None:
+    for model in (MODELS["vectors"], MODELS["task norm"], MODELS["context of pictures"]):
+        for adapted in adapt_bodies(in_double(model), supports_for(model, generator), 1):
+            for value in adapted.params.values():
+                assert value.untyped_storage().nbytes() == value.nbytes
+
+
+@pytest.mark.parametrize("name", ["conv4", "task norm", "resnet12", "mobilenet", "vectors"])
+def test_what_a_pass_keeps_of_an_input_is_told_without_computing_it(name: str) -> None:
+    encoder = MODELS[name].encoder
+    params = trainable(encoder.initial(torch.Generator()))
+    assert kept_bytes(encoder) == (_saved(encoder, params, 9) - _saved(encoder, params, 5)) / 4
+
+
+def _saved(encoder: Encoder, params: dict[str, Tensor], count: int) -> int:
+    """Pass real inputs, and count what is kept for the pass back."""
+    sizes: list[int] = []
+
+    def keep(saved: Tensor) -> Tensor:
+        sizes.append(saved.nbytes)
+        return saved
+
+    normalise = SupportStatistics(torch.full((count,), 1 / count)) if encoder.norm == "task" else already_normalised
+    with saved_tensors_hooks(keep, lambda saved: saved):
+        encoder(params, torch.rand(count, *encoder.input_shape), normalise)
+    return sum(sizes)
