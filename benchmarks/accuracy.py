@@ -28,7 +28,8 @@ from service.learner.heads import prototypes
 from service.learner.meta_model import MetaModel
 from service.learner.recipe import Recipe
 from service.learner.views import MOST_VIEWS
-from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
+from service.runtime.engine import Engine, Fitted
+from service.runtime.tasks import AdaptTask, PredictTask
 from service.training.evaluate import Pool, evaluate, pool
 from service.training.options import OmniglotData
 from service.training.sources.load import load_data

@@ -19,7 +19,8 @@ from benchmarks.peers.problem import HeadSetup, TakeSteps, as_peers_read, whole_
 from service.learner.episodes import Support
 from service.learner.meta_model import MetaModel, as_served
 from service.learner.parameters import Params
-from service.runtime.engine import AdaptTask, Engine, Fitted
+from service.runtime.engine import Engine, Fitted
+from service.runtime.tasks import AdaptTask
 
 OURS = "ours"
 

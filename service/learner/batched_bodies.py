@@ -1,7 +1,7 @@
 """Many bodies adapted at once: the inner loop over parameters stacked task by task, the encoder mapped over them.
 
-A test holds the result equal to the inner loop, one task at a time. Where convolutions move it pays on a CUDA device only: on a CPU
-each task's are computed apart all the same.
+A test holds the result equal to the inner loop, one task at a time. Of convolutions whose kernels differ `vmap` makes a grouped one, which
+a CPU computes task by task all the same.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,11 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from service.learner.encoders.encoder import Encoder
 from service.learner.episodes import Support
+from service.learner.heads import HEAD
 from service.learner.meta_model import Adapted, MetaModel, after_steps, as_learner
-from service.learner.parameters import Params, trainable
-from service.learner.starts import bodies_start
+from service.learner.parameters import Params, moved_to, trainable
+from service.learner.recipe import Scope
+from service.learner.starts import bodies_start, moved_body
 from service.learner.statistics import SupportStatistics, already_normalised
 from service.learner.task_batch import TaskBatch
 from service.learner.views import with_views
@@ -41,7 +43,7 @@ def adapt_bodies(model: MetaModel, supports: Sequence[Support], steps: int) -> l
 
 def _own(name: str, value: Tensor, way: int) -> Tensor:
     """Copy a task's own parameter, without the memory of its batch: of a head the rows that it has."""
-    return (value[:way] if name.startswith("head.") else value).clone(memory_format=torch.contiguous_format)
+    return (value[:way] if name.startswith(HEAD) else value).clone(memory_format=torch.contiguous_format)
 
 
 def embed_bodies(model: MetaModel, own: Params, inputs: Tensor) -> Tensor:
@@ -55,21 +57,24 @@ def embed_bodies(model: MetaModel, own: Params, inputs: Tensor) -> Tensor:
 
 
 @lru_cache
-def kept_bytes(encoder: Encoder) -> int:
-    """Give the bytes that a pass through an encoder keeps of each input until the pass back; nothing is computed."""
-    params = trainable({name: value.to("meta") for name, value in encoder.initial(torch.Generator()).items()})
+def kept_bytes(encoder: Encoder, scope: Scope) -> int:
+    """Give the most bytes that a pass keeps of each input for the pass back to what a scope moves; no input is computed."""
+    # Asked while predicting too, where tensors of inference mode would keep nothing.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        learned = moved_to(encoder.initial(torch.Generator()), torch.device("meta"))
+        params = {**learned, **trainable(moved_body(encoder, scope, learned))}
+        # What is kept whatever passes, the parameters say, is left out.
+        return _kept(encoder, params, 3) - _kept(encoder, params, 2)
 
-    def kept(count: int) -> int:
-        sizes: list[int] = []
 
-        def keep(saved: Tensor) -> Tensor:
-            sizes.append(saved.nbytes)
-            return saved
+def _kept(encoder: Encoder, params: Params, inputs: int) -> int:
+    sizes: list[int] = []
 
-        normalise = SupportStatistics(torch.empty(count, device="meta")) if encoder.norm == "task" else already_normalised
-        with torch.enable_grad(), saved_tensors_hooks(keep, lambda saved: saved):
-            encoder(params, torch.empty(count, *encoder.input_shape, device="meta"), normalise)
-        return sum(sizes)
+    def keep(saved: Tensor) -> Tensor:
+        sizes.append(saved.nbytes)
+        return saved
 
-    # What is kept whatever passes, the parameters say, is left out.
-    return kept(3) - kept(2)
+    normalise = SupportStatistics(torch.empty(inputs, device="meta")) if encoder.norm == "task" else already_normalised
+    with saved_tensors_hooks(keep, lambda saved: saved):
+        encoder(params, torch.empty(inputs, *encoder.input_shape, device="meta"), normalise)
+    return sum(sizes)

@@ -9,6 +9,9 @@ from torch.nn import functional as F
 from service.learner.parameters import Params
 from service.learner.recipe import Recipe
 
+# What the names of a head's parameters begin with.
+HEAD = "head."
+
 
 def prototypes(embeddings: Tensor, targets: Tensor) -> Tensor:
     """Average the embeddings [..., N, D] of each class of one-hot targets [..., N, way]: [..., way, D], zeros for a class without any.

@@ -59,7 +59,7 @@ class Start:
         """Support loss of some moved parameters: of all examples, or of chosen ones [B]; a scalar for each task."""
         features, labels, weights = self.features, self.labels, self.weights
         if chosen is not None:
-            features, labels, weights = (_rows(values, chosen) for values in (features, labels, weights))
+            features, labels, weights = (_of(values, chosen) for values in (features, labels, weights))
             weights = weights / weights.sum(dim=-1, keepdim=True)
         return losses.task_loss(self.recipe, self.logits(moved, features), labels, weights)
 
@@ -82,8 +82,8 @@ class Start:
         return torch.argsort((nth * each.shape[-1] + self.labels).masked_fill(~own, each.numel()), dim=-1)
 
 
-def _rows(values: Tensor, chosen: Tensor) -> Tensor:
-    """Take the rows [B] of values [N, ...], those of each task where there are many."""
+def _of(values: Tensor, chosen: Tensor) -> Tensor:
+    """Give what values [N, ...] are of chosen examples [B], of each task's own where there are many."""
     return values[chosen] if chosen.dim() == 1 else values[torch.arange(len(chosen), device=chosen.device).unsqueeze(1), chosen]
 
 

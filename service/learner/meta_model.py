@@ -107,9 +107,13 @@ def _rate_shapes(encoder: Encoder, recipe: Recipe, params: Params) -> dict[str, 
 
 def adapted_shapes(model: MetaModel, way: int) -> dict[str, torch.Size]:
     """Give the name and shape of every parameter that adapting to so many classes leaves."""
+    return body_shapes(model) | {"head.weight": torch.Size([way, model.encoder.embedding]), "head.bias": torch.Size([way])}
+
+
+def body_shapes(model: MetaModel) -> dict[str, torch.Size]:
+    """Give the name and shape of what adapting leaves beside the head: encoder parameters that moved, and moments."""
     body = {name: value.shape for name, value in moved_body(model.encoder, model.recipe.scope, model.params).items()}
-    head = {"head.weight": torch.Size([way, model.encoder.embedding]), "head.bias": torch.Size([way])}
-    return body | head | (kept_shapes(model.params) if model.recipe.moves_body else {})
+    return body | (kept_shapes(model.params) if model.recipe.moves_body else {})
 
 
 def begin(model: MetaModel, support: Support) -> Start:

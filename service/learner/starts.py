@@ -51,16 +51,18 @@ def body_start(learner: Learner, support: Support) -> Start:
     like = next(iter(learner.params.values()))
     weights = losses.support_weights(support.labels, support.way).to(like.dtype)
     targets = losses.one_hot(support.labels, support.way, like)
-    return _Bodies(learner, support.inputs, support.labels, targets, weights).start()
+    return _MovingBody(learner, support.inputs, support.labels, targets, weights).start()
 
 
 def bodies_start(learner: Learner, batch: TaskBatch) -> Start:
     """Begin tasks whose inner loop moves encoder parameters side by side, each of which has its own, stacked."""
-    return _Bodies(learner, batch.inputs, batch.labels, batch.targets, batch.weights(), absent=batch.absent).start()
+    like = next(iter(learner.params.values()))
+    targets, weights = batch.targets.to(like.dtype), batch.weights().to(like.dtype)
+    return _MovingBody(learner, batch.inputs, batch.labels, targets, weights, batch.absent).start()
 
 
 @dataclass(frozen=True, slots=True)
-class _Bodies:
+class _MovingBody:
     """What `Start` asks of a task whose body moves; of T tasks where classes may be `absent` [T, W], every tensor with their axis."""
 
     learner: Learner

@@ -9,10 +9,10 @@ from torch import Tensor
 from service.errors import SupportNotKeptError
 from service.learner.parameters import Params
 from service.runtime.caller import Caller
-from service.runtime.engine import EmbedTask
 from service.runtime.fitting import NOTHING, Spent
 from service.runtime.lifecycle import Lifecycle
 from service.runtime.ranking import Nearest
+from service.runtime.tasks import EmbedTask
 from service.runtime.waiting import answer_for
 from service.sessions.contents import Answer, SupportSet
 from service.sessions.session import Session

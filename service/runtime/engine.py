@@ -17,77 +17,20 @@ from service.learner.episodes import Support
 from service.learner.familiarity import measures_distance, reaches
 from service.learner.leave_one_out import leave_one_out_accuracies
 from service.learner.meta_model import Adapted, MetaModel, adapt, stepped
-from service.learner.parameters import Params, moved_to, under
-from service.learner.recipe import Recipe
+from service.learner.parameters import moved_to, under
 from service.learner.starts import head_start
 from service.learner.task_batch import TaskBatch
 from service.learner.views import view
-from service.runtime.arena import Arenas, Rows
-from service.runtime.bodies import Bodies, Moved, Stacking
+from service.runtime.arena import Arenas
+from service.runtime.bodies import Bodies, Stacking
 from service.runtime.buckets import in_buckets, magnitudes
 from service.runtime.ranking import Asked, Found, Ranked, estimate, rank, with_nearest
+from service.runtime.tasks import AdaptTask, EmbedTask, PredictTask
 from service.sessions.contents import digest, pack_weights
 
 # Images that pass the encoder together: about what stays in a CPU's cache; a CUDA device wants to be filled.
 ENCODER_CHUNK = {"cpu": 64, "cuda": 2048}
 ARENA_BYTES = 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptTask:
-    """One support set to adapt to; its inputs are as the encoder reads them, on the CPU."""
-
-    support: Support
-    steps: int
-
-    def items(self, recipe: Recipe) -> int:
-        """Give how many inputs pass the encoder."""
-        return recipe.views * len(self.support.labels)
-
-
-@dataclass(frozen=True, slots=True)
-class EmbedTask:
-    """Inputs [N, ...] of which the embeddings are wanted, as adapted parameters give them, named by their digest."""
-
-    params: Params
-    digest: str
-    inputs: Tensor
-
-    def items(self, recipe: Recipe) -> int:  # noqa: ARG002 - as for adapting
-        """Give how many inputs pass the encoder."""
-        return len(self.inputs)
-
-
-@dataclass(frozen=True, slots=True)
-class Among:
-    """The `count` nearest of embedded examples [N, D], on the CPU, are wanted for each query."""
-
-    examples: Tensor
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class PredictTask:
-    """Queries [M, ...] for one session's adapted parameters, named by their digest; the `top` likeliest classes of each are wanted.
-
-    The logits are divided by `temperature` before they become scores.
-    """
-
-    params: Params
-    digest: str
-    queries: Tensor
-    top: int
-    temperature: float = 1.0
-    nearest: Among | None = None
-
-    def items(self, recipe: Recipe) -> int:  # noqa: ARG002 - as for adapting
-        """Give how many inputs pass the encoder."""
-        return len(self.queries)
-
-    @property
-    def head(self) -> Rows:
-        """The adapted head."""
-        return Rows(self.digest, partial(heads.rows, self.params))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +53,16 @@ class Engine:
         self._arenas = Arenas(device, budget_bytes=arena_bytes)
         self._bodies = Bodies(device, arena_bytes=arena_bytes, chunk=self._chunk, stacking=stacking)
 
+    def company(self, model: MetaModel) -> int:
+        """Give how many tasks at once are computed in another way than one alone, for a warm-up; 0 where that makes no difference."""
+        return self._bodies.company(model) if model.recipe.moves_body else 0
+
     def adapt(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt one meta-model to several support sets; one that diverges is an error in its place."""
         # Without a closed form the inner loop differentiates, which tensors of inference mode would forbid.
         with torch.no_grad(), torch.inference_mode(model.recipe.closed_form):
             if model.recipe.regression or model.recipe.moves_body:
-                adapted = self._adapt_apart(model, [(self._here(task.support), task.steps) for task in tasks])
+                adapted = self._bodies.adapt(model, tasks) if model.recipe.moves_body else self._adapt_alone(model, tasks)
                 return [_fitted(*each, None) for each in zip(adapted, self._leave_one_out(model, tasks), strict=True)]
             embedded = self._embed_supports(model, tasks)
             return in_buckets(partial(self._fit, model), list(zip(tasks, embedded, strict=True)), _extent)
@@ -123,14 +70,14 @@ class Engine:
     @torch.inference_mode()
     def predict(self, model: MetaModel, tasks: Sequence[PredictTask]) -> Sequence[Found]:
         """Rank the classes of each task's queries, or predict their numbers; a task with numbers too large is an error in its place."""
-        embedded = self._embed_adapted(model, [Moved(task.params, task.digest, task.queries) for task in tasks])
+        embedded = self._embed_adapted(model, [EmbedTask(task.params, task.digest, task.queries) for task in tasks])
         found = self._answers(model, list(zip(tasks, embedded, strict=True)))
         return [self._with_nearest(model, *each) for each in zip(found, tasks, embedded, strict=True)]
 
     @torch.inference_mode()
     def embed(self, model: MetaModel, tasks: Sequence[EmbedTask]) -> list[Tensor]:
         """Embed each task's inputs by its adapted parameters: [N, D], on the CPU."""
-        embedded = self._embed_adapted(model, [Moved(task.params, task.digest, task.inputs) for task in tasks])
+        embedded = self._embed_adapted(model, tasks)
         return [rows.to("cpu", copy=True) for rows in embedded]  # copies: a slice would keep its whole batch in memory
 
     def _answers(self, model: MetaModel, asked: Sequence[tuple[PredictTask, Tensor]]) -> Sequence[Found]:
@@ -138,7 +85,7 @@ class Engine:
         if not model.recipe.regression:
             return in_buckets(partial(self._rank, model), asked, _asked_extent)
         factor = heads.scale(model.params)
-        return [estimate(moved_to(under(task.params, ["head."]), self._device), rows, factor) for task, rows in asked]
+        return [estimate(moved_to(under(task.params, [heads.HEAD]), self._device), rows, factor) for task, rows in asked]
 
     def _with_nearest(self, model: MetaModel, found: Found, task: PredictTask, queries: Tensor) -> Found:
         if task.nearest is None:
@@ -162,11 +109,8 @@ class Engine:
         known = reaches(examples, model.spread) if measures_distance(model.recipe) else [None] * len(embedded)
         return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(alike), known, strict=True)]
 
-    def _adapt_apart(self, model: MetaModel, tasks: Sequence[tuple[Support, int]]) -> list[Adapted]:
-        """Adapt what has no closed form for many support sets at once."""
-        if model.recipe.moves_body:
-            return self._bodies.adapt(model, tasks)
-        return [adapt(model, support, steps) for support, steps in tasks]
+    def _adapt_alone(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Adapted]:
+        return [adapt(model, self._here(task.support), task.steps) for task in tasks]
 
     def _leave_one_out(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[float | None]:
         """Tell it before any inner step; None, and no pass of the encoder, where no class has two examples, and for a regression."""
@@ -198,14 +142,14 @@ class Engine:
         """Give the tasks' heads side by side: [T, W, D + 1], from the arena unless they do not fit there."""
         gathered = self._arenas.of_length(model.encoder.embedding + 1).gather([task.head for task in tasks])
         if gathered is None:
-            return pad_sequence([heads.rows(task.params) for task in tasks], batch_first=True).to(self._device)
+            return pad_sequence([heads.rows(task.params).to(self._device) for task in tasks], batch_first=True)
         return gathered
 
-    def _embed_adapted(self, model: MetaModel, asked: Sequence[Moved]) -> list[Tensor]:
-        """Embed inputs [N, ...] with adapted parameters beside them, as queries are: [N, D] each; in one pass where they move no body."""
+    def _embed_adapted(self, model: MetaModel, tasks: Sequence[EmbedTask]) -> list[Tensor]:
+        """Embed inputs with adapted parameters beside them, as queries are: [N, D] each; in one pass where they move no body."""
         if model.recipe.moves_body:
-            return self._bodies.embed(model, asked)
-        return [rows[0] for rows in self._embed(model, [each.inputs for each in asked])]
+            return self._bodies.embed(model, tasks)
+        return [rows[0] for rows in self._embed(model, [task.inputs for task in tasks])]
 
     def _embed_supports(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Tensor]:
         """Embed support sets before any inner step: [views, N, D] each; one by one where each has moments of its own."""
@@ -238,7 +182,7 @@ def _asked_extent(asked: tuple[PredictTask, Tensor]) -> tuple[int, ...]:
 
 def _fitted(adapted: Adapted, leave_one_out: float | None, reach: float | None) -> Fitted | AdaptationDivergedError:
     # The last loss is that of the adapted weights, and every class has a part in it; a body may hide infinities behind rectifiers.
-    body = [value for name, value in adapted.params.items() if not name.startswith("head.")]
+    body = [value for name, value in adapted.params.items() if not name.startswith(heads.HEAD)]
     if not all(map(math.isfinite, adapted.losses)) or not all(bool(value.isfinite().all()) for value in body):
         return AdaptationDivergedError(
             "the support loss became NaN or infinite, so no session was made; ask for fewer steps", field="steps"

@@ -10,9 +10,10 @@ from service.learner.episodes import Support
 from service.runtime.caller import Caller
 from service.runtime.catalog import Served
 from service.runtime.decoding import DecodePool
-from service.runtime.engine import AdaptTask, Fitted
+from service.runtime.engine import Fitted
 from service.runtime.limits import Limits
 from service.runtime.support_set import Classes, Labelled, as_task, classes_of, decode_inputs
+from service.runtime.tasks import AdaptTask
 from service.runtime.waiting import answer_for
 from service.runtime.worker import DeviceWorker
 from service.sessions.contents import SupportSet, pack_support

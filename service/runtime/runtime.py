@@ -13,7 +13,6 @@ from service.learner.parameters import Params
 from service.runtime.caller import Caller
 from service.runtime.catalog import Catalog, Served
 from service.runtime.embedded_support import EmbeddedSupport, EmbeddedSupports, NearExample
-from service.runtime.engine import Among, PredictTask
 from service.runtime.exporting import Exporter
 from service.runtime.fitting import NOTHING, Fitter, Spent, plan
 from service.runtime.lifecycle import AdaptOptions, Lifecycle
@@ -21,6 +20,7 @@ from service.runtime.limits import Limits
 from service.runtime.onnx_graphs import OnnxGraphs
 from service.runtime.ranking import Estimated, Ranked
 from service.runtime.support_set import Labelled, decode_inputs
+from service.runtime.tasks import Among, PredictTask
 from service.runtime.waiting import answer_for
 from service.sessions.contents import unpack_weights
 from service.sessions.counters import LOADED

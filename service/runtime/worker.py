@@ -17,8 +17,9 @@ from service.runtime.batching import Policy, is_late, next_batch, patience
 from service.runtime.caller import Caller
 from service.runtime.cores import pin_this_thread
 from service.runtime.device import is_out_of_memory
-from service.runtime.engine import AdaptTask, EmbedTask, Engine, Fitted, PredictTask
+from service.runtime.engine import Engine, Fitted
 from service.runtime.ranking import Ranked
+from service.runtime.tasks import AdaptTask, EmbedTask, PredictTask
 
 log = structlog.get_logger()
 
@@ -158,6 +159,10 @@ class DeviceWorker:
         """Queue inputs whose embeddings are wanted; the future fails with DeadlineError when they waited too long."""
         return self._submit(model, task, caller)  # type: ignore[return-value] # the engine gives a Tensor for an EmbedTask
 
+    def company(self, model: MetaModel) -> int:
+        """Give how many tasks at once the engine computes in another way than one alone."""
+        return self._engine.company(model)
+
     def _submit(self, model: MetaModel, task: Task, caller: Caller) -> "Future[Done[object]]":
         work = _Work(model, task, caller, Future(), time.monotonic())
         with self._changed:
@@ -219,6 +224,7 @@ class DeviceWorker:
     def _compute_apart(self, batch: Sequence[_Work], error: Exception) -> None:
         """Compute in halves what needs more memory than there is, and one by one what fails otherwise."""
         if len(batch) > 1:
+            log.warning("a batch failed and is computed in parts", tasks=len(batch), error=repr(error))
             half = len(batch) // 2 if is_out_of_memory(error) else 1
             for first in range(0, len(batch), half):
                 self._compute(batch[first : first + half])

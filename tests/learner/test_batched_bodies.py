@@ -37,9 +37,10 @@ MODELS = {
     "through views": tiny_model(GROUPS, replace(ALL, views=3)),
     "resnet12": tiny_model(ResNet12(channels=1, size=16, widths=(8, 8, 16, 16), norm="group", projection=16), ALL),
     "residual, unit length": tiny_model(Residual(size=16, widths=(8, 16), norm="group", projection=16, unit=True), ALL),
-    "resnet18": tiny_model(TorchvisionNetwork("resnet18", size=32, norm="group", projection=16), ALL),
     "mobilenet": tiny_model(TorchvisionNetwork("mobilenet_v3_small", size=32, norm="group", projection=16), ALL),
+    "mobilenet, pooled by a function": tiny_model(TorchvisionNetwork("mobilenet_v2", size=32, norm="group", projection=16), ALL),
     "vectors": tiny_model(VECTORS, replace(ALL, step_size=0.1)),
+    "a shared head": tiny_model(VECTORS, replace(ALL, head="shared", step_size=0.1)),
     "a zero head": tiny_model(VECTORS, replace(ALL, head="zero", step_size=0.1)),
     "minibatches by adam": tiny_model(VECTORS, replace(FOUR, optimiser="adam", support_batch=6)),
     "pulled back": tiny_model(VECTORS, replace(FOUR, proximal=2.0, step_size=0.1)),
@@ -64,8 +65,9 @@ def supports_for(model: MetaModel, generator: torch.Generator) -> list[Support]:
     """Support sets of different way and shots, as far as the model's head allows; one of them is alone in having so many examples."""
     shape, recipe = model.encoder.input_shape, model.recipe
     if recipe.regression:
-        sizes = ((count, recipe.way or 1) for count in (3, 9, 5))
-        return [Support(torch.randn(n, *shape, generator=generator), torch.randn(n, out, generator=generator), out) for n, out in sizes]
+        outputs = recipe.way or 1
+        points = (torch.randn(count, *shape, generator=generator, dtype=torch.float64) for count in (3, 9, 5))
+        return [Support(each, torch.randn(len(each), outputs, generator=generator, dtype=torch.float64), outputs) for each in points]
     shots: Sequence[Sequence[int]] = [[1, 1], [3, 1, 2], [1] * 6, [2, 2]] if recipe.way is None else [[1] * 4, [1, 2, 4, 1], [1, 2, 3, 6]]
     drawn = [random_support(shape, each, generator) for each in shots]
     return [replace(support, inputs=support.inputs.double()) for support in drawn]
@@ -97,13 +99,20 @@ def test_queries_embedded_together_are_embedded_by_their_own_body(model: MetaMod
         assert distance(together, expected) < EQUAL
 
 
-def test_what_diverges_leaves_the_others_alone(generator: torch.Generator) -> None:
-    model = MODELS["vectors"]
-    fine, broken, last = (random_support(model.encoder.input_shape, [2, 3], generator) for _ in range(3))
-    first, guilty, other = adapt_bodies(model, [fine, replace(broken, inputs=1e30 * broken.inputs), last], 2)
-    assert not all(bool(value.isfinite().all()) for value in guilty.params.values())
-    for got, support in ((first, fine), (other, last)):
-        assert_same_weights(got.params, adapt(model, support, 2).params)
+@MODEL
+@pytest.mark.parametrize("number", [torch.nan, 1e200])
+def test_what_diverges_leaves_the_others_alone(model: MetaModel, number: float, generator: torch.Generator) -> None:
+    """Whatever pads them, and whatever stands beside them in one product."""
+    model, supports = in_double(model), supports_for(model, generator)
+    supports[1] = replace(supports[1], inputs=torch.full_like(supports[1].inputs, number))
+    adapted = adapt_bodies(model, supports, 2)
+    queries = torch.rand(len(supports), 3, *model.encoder.input_shape, generator=generator, dtype=torch.float64)
+    own = {name: torch.stack([each.params[name] for each in adapted]) for name in adapted[0].params if not name.startswith("head.")}
+    embedded = embed_bodies(model, own, queries)
+    for place in (0, *range(2, len(supports))):
+        alone = adapt(model, supports[place], 2)
+        assert_same_weights(adapted[place].params, alone.params, within=EQUAL)
+        assert distance(embedded[place], model.embed(queries[place], {**model.params, **alone.params})) < EQUAL
 
 
 def test_adapted_bodies_keep_no_memory_of_their_batch(generator: torch.Generator) -> None:
@@ -113,11 +122,22 @@ def test_adapted_bodies_keep_no_memory_of_their_batch(generator: torch.Generator
                 assert value.untyped_storage().nbytes() == value.nbytes
 
 
-@pytest.mark.parametrize("name", ["conv4", "task norm", "resnet12", "mobilenet", "vectors"])
-def test_what_a_pass_keeps_of_an_input_is_told_without_computing_it(name: str) -> None:
-    encoder = MODELS[name].encoder
+def test_what_a_pass_keeps_of_an_input_is_no_less_than_what_it_does_keep() -> None:
+    """A hidden layer keeps what it gives, and the inputs of the one before; the rectifier's result is counted once more."""
+    encoder, numbers = Mlp(6, width=16, layers=2), 6 + 16 + 16
+    assert 4 * numbers <= kept_bytes(encoder, "all") <= 2 * 4 * numbers
+
+
+@pytest.mark.parametrize("model", [MODELS["conv4"], MODELS["task norm"], MODELS["resnet12"]], ids=["conv4", "task norm", "resnet12"])
+def test_what_a_pass_keeps_is_found_out_without_an_input(model: MetaModel) -> None:
+    """As much as real inputs leave, whoever asks first, and less where less moves."""
+    encoder = model.encoder
     params = trainable(encoder.initial(torch.Generator()))
-    assert kept_bytes(encoder) == (_saved(encoder, params, 9) - _saved(encoder, params, 5)) / 4
+    kept_bytes.cache_clear()
+    with torch.inference_mode():
+        told = kept_bytes(encoder, "all")
+    assert told == (_saved(encoder, params, 9) - _saved(encoder, params, 5)) / 4
+    assert 0 < kept_bytes(encoder, "last_block") < told
 
 
 def _saved(encoder: Encoder, params: dict[str, Tensor], count: int) -> int:

@@ -41,13 +41,14 @@ from service.runtime.bodies import Stacking
 from service.runtime.caller import Caller
 from service.runtime.catalog import load_catalog
 from service.runtime.decoding import DecodePool
-from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
+from service.runtime.engine import Engine, Fitted
 from service.runtime.fitting import Fitter
 from service.runtime.lifecycle import AdaptOptions, KeepOptions
 from service.runtime.limits import Limits
 from service.runtime.ranking import Found
 from service.runtime.runtime import Answers, Runtime
 from service.runtime.support_set import Labelled
+from service.runtime.tasks import AdaptTask, PredictTask
 from service.runtime.worker import DeviceWorker
 from service.sessions.hot import HotWeights
 from service.sessions.memory import MemoryStore
@@ -76,8 +77,8 @@ class BrittleEngine(Engine):
     """The engine, with too little memory now and then, and a bug that one kind of query meets."""
 
     def __init__(self, chance: random.Random) -> None:
-        # Room for about forty heads and ten bodies, so that they come and go; bodies are stacked from two on, some at a time.
-        super().__init__(CPU, arena_bytes=4 * 65 * 200, stacking=Stacking(adapt_from=2, embed_from=2, kernels=True, room_bytes=2**17))
+        # Room for about forty heads and ten bodies, so that they come and go; bodies are stacked, even one alone.
+        super().__init__(CPU, arena_bytes=4 * 65 * 200, stacking=Stacking(adapt_from=1, embed_from=1, kernels=True, room_bytes=2**17))
         self._chance = chance
         self.faults = Counter[str]()
 

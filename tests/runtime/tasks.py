@@ -15,8 +15,9 @@ from service.learner.encoders.residual import Residual
 from service.learner.episodes import Support
 from service.learner.meta_model import MetaModel
 from service.learner.recipe import Recipe
-from service.runtime.engine import AdaptTask, Engine, Fitted, PredictTask
+from service.runtime.engine import Engine, Fitted
 from service.runtime.ranking import Found, Ranked
+from service.runtime.tasks import AdaptTask, PredictTask
 from tests.tiny import HEAD_RECIPE, tiny_model
 
 GROUPS = Conv4(width=8, norm="group")

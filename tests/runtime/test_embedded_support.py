@@ -15,10 +15,11 @@ from service.learner.meta_model import MetaModel
 from service.learner.recipe import Recipe
 from service.runtime.caller import Caller
 from service.runtime.embedded_support import EmbeddedSupports, NearExample
-from service.runtime.engine import EmbedTask, Engine
+from service.runtime.engine import Engine
 from service.runtime.lifecycle import AdaptOptions, KeepOptions
 from service.runtime.runtime import Runtime
 from service.runtime.support_set import Labelled, decode_inputs
+from service.runtime.tasks import EmbedTask
 from service.sessions.memory import MemoryStore
 from service.sessions.session import Session
 from tests.runtime.serving import CPU, examples, queries, serving, weights, with_store

@@ -14,7 +14,8 @@ from service.learner.recipe import Recipe, Scope
 from service.learner.task_batch import TaskBatch
 from service.learner.views import with_views
 from service.runtime.bodies import Stacking
-from service.runtime.engine import ENCODER_CHUNK, AdaptTask, Among, EmbedTask, Engine, Fitted, PredictTask
+from service.runtime.engine import ENCODER_CHUNK, Engine, Fitted
+from service.runtime.tasks import AdaptTask, Among, EmbedTask, PredictTask
 from service.sessions.contents import digest, pack_weights
 from tests.learner.tasks import assert_same_weights
 from tests.runtime.tasks import MODELS, adapt_task, inputs, probabilities, scored

@@ -4,12 +4,13 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from service.runtime.engine import PredictTask
 from service.runtime.ranking import Ranked
+from service.runtime.tasks import PredictTask
+from tests.runtime.conftest import Stacks
 from tests.runtime.storm import storm
 
 
-def test_no_answer_in_a_storm_is_wrong_lost_or_late_for_ever(tmp_path: Path) -> None:
+def test_no_answer_in_a_storm_is_wrong_lost_or_late_for_ever(tmp_path: Path, stacks: Stacks) -> None:
     """The short form of `make storm`: a few thousand answers, each compared with the one computed alone."""
     with capture_logs(), storm(tmp_path, seed=1, seconds=6) as (blowing, engine):
         asyncio.run(blowing.blow())
@@ -26,6 +27,8 @@ def test_no_answer_in_a_storm_is_wrong_lost_or_late_for_ever(tmp_path: Path) -> 
         "broken alone",
         "batches out of memory",
     }
+    assert len(stacks.adapted) > 20
+    assert max(stacks.embedded) > 1, "no bodies were asked together"
 
 
 def test_a_storm_notices_answers_from_another_sessions_weights(tmp_path: Path) -> None:

@@ -243,6 +243,16 @@ class _Run(fx.Interpreter):
             return convolve(*args, weight, bias, module.stride, module.padding, module.dilation, module.groups)
         if isinstance(module, nn.BatchNorm2d):
             return self._normalise(self._network.of_norm[target].prefix, *args)
-        if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size in (1, (1, 1)):
-            return args[0].mean(dim=(2, 3), keepdim=True)  # which is what it does, and vmap knows it
+        if isinstance(module, nn.AdaptiveAvgPool2d):
+            return _averaged(args[0], module.output_size)
         return super().call_module(target, args, kwargs)
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        return _averaged(*args, **kwargs) if target is F.adaptive_avg_pool2d else super().call_function(target, args, kwargs)
+
+
+def _averaged(values: Tensor, output_size: Any) -> Tensor:
+    """Average pictures to a size; to a single pixel by `mean`, which is what that does, and which vmap knows."""
+    if output_size in (1, (1, 1), [1, 1]):
+        return values.mean(dim=(2, 3), keepdim=True)
+    return F.adaptive_avg_pool2d(values, output_size)
