@@ -15,7 +15,7 @@ from service.learner.encoders.encoder import Encoder
 from service.learner.episodes import Support
 from service.learner.heads import HEAD
 from service.learner.meta_model import Adapted, MetaModel, after_steps, as_learner
-from service.learner.parameters import Params, moved_to, trainable
+from service.learner.parameters import Params, trainable
 from service.learner.recipe import Scope
 from service.learner.starts import bodies_start, moved_body
 from service.learner.statistics import SupportStatistics, already_normalised
@@ -58,10 +58,10 @@ def embed_bodies(model: MetaModel, own: Params, inputs: Tensor) -> Tensor:
 
 @lru_cache
 def kept_bytes(encoder: Encoder, scope: Scope) -> int:
-    """Give the most bytes that a pass keeps of each input for the pass back to what a scope moves; no input is computed."""
+    """Give the most bytes that a pass keeps of each input for the pass back to what a scope moves, by passing a few on the CPU."""
     # Asked while predicting too, where tensors of inference mode would keep nothing.
     with torch.inference_mode(mode=False), torch.enable_grad():
-        learned = moved_to(encoder.initial(torch.Generator()), torch.device("meta"))
+        learned = encoder.initial(torch.Generator())
         params = {**learned, **trainable(moved_body(encoder, scope, learned))}
         # What is kept whatever passes, the parameters say, is left out.
         return _kept(encoder, params, 3) - _kept(encoder, params, 2)
@@ -74,7 +74,7 @@ def _kept(encoder: Encoder, params: Params, inputs: int) -> int:
         sizes.append(saved.nbytes)
         return saved
 
-    normalise = SupportStatistics(torch.empty(inputs, device="meta")) if encoder.norm == "task" else already_normalised
+    normalise = SupportStatistics(torch.full((inputs,), 1 / inputs)) if encoder.norm == "task" else already_normalised
     with saved_tensors_hooks(keep, lambda saved: saved):
-        encoder(params, torch.empty(inputs, *encoder.input_shape, device="meta"), normalise)
+        encoder(params, torch.zeros(inputs, *encoder.input_shape), normalise)
     return sum(sizes)

@@ -77,6 +77,8 @@ def require_fitting(encoder: Encoder, recipe: Recipe) -> None:
             f"scope {recipe.scope!r} moves the body, and batch norm's frozen statistics would not fit the moved weights;"
             " use norm = 'group' or 'task' in [encoder], or scope = 'head' in [recipe]"
         )
+    if recipe.scope == "body" and not encoder.blocks:
+        raise ValueError("scope `body` moves the encoder alone, and this one has nothing to move; use scope = 'head' in [recipe]")
     if encoder.norm == "task" and (not recipe.moves_body or recipe.support_batch):
         raise ValueError(
             "task norm takes its moments from a whole support set, for scopes that move the body;"

@@ -61,6 +61,11 @@ class TaskBatch:
         way = (~self.absent).sum(dim=1, keepdim=True)
         return self.of_own_class(1 / (way * self.shots))
 
+    def with_own(self, values: Tensor) -> Tensor:
+        """Give values [T, N, ...] of examples with each task's first one in place of the zeros: no number is there that is not its own."""
+        places = torch.arange(self.own.shape[1], device=self.own.device) * self.own
+        return values[torch.arange(len(values), device=self.own.device).unsqueeze(1), places]
+
     def standardised(self) -> "TaskBatch":
         """Give the same tasks with embeddings that each task's own examples standardise."""
         seen, _, _ = heads.standardised(self.inputs, self.weights())

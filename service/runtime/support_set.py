@@ -35,7 +35,7 @@ def as_task(inputs: Tensor, labels: Sequence[Answer], classes: Classes) -> Suppo
     """Number the labels of decoded inputs [N, ...]; those of a regression are its targets [N, outputs].
 
     Examples are put in an order of their own, by label and content, so that sending them in another, or one after the
-    other, gives the same sums and the same digest.
+    other, gives the same sums and, where it is adapted alone, the same digest.
     """
     row: dict[Answer, int] = {label: index for index, label in enumerate(classes.labels)}
     told = [row.get(label, label) for label in labels]

@@ -19,6 +19,8 @@ from service.learner.parameters import trainable
 from service.learner.recipe import Recipe
 from service.learner.starts import moved_body
 from service.learner.statistics import SupportStatistics, already_normalised
+from service.registry.read import find
+from tests.conftest import REPOSITORY
 from tests.learner.tasks import assert_same_weights, distance, double, random_support
 from tests.tiny import tiny_model
 
@@ -113,6 +115,17 @@ def test_what_diverges_leaves_the_others_alone(model: MetaModel, number: float, 
         alone = adapt(model, supports[place], 2)
         assert_same_weights(adapted[place].params, alone.params, within=EQUAL)
         assert distance(embedded[place], model.embed(queries[place], {**model.params, **alone.params})) < EQUAL
+
+
+def test_what_pads_a_task_overflows_only_where_its_own_examples_do() -> None:
+    """After a step on one far point the prediction at zero, squared, is beyond float32; at the point itself it is not."""
+    model = as_served(find(REPOSITORY / "model_store", "sinusoid").model, torch.device("cpu"))
+    far = Support(torch.full((5, 1), -6.689808368682861), torch.full((5, 1), -7.218565965477315e18), 1)
+    more = Support(torch.arange(8.0).unsqueeze(1), torch.ones(8, 1), 1)
+    stacked, _ = adapt_bodies(model, [far, more], 1)
+    alone = adapt(model, far, 1)
+    assert torch.tensor(alone.losses).isfinite().all()
+    assert stacked.losses == pytest.approx(alone.losses, rel=1e-4)
 
 
 def test_adapted_bodies_keep_no_memory_of_their_batch(generator: torch.Generator) -> None:

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from service.learner import heads
 from service.learner.encoders.conv4 import Conv4
+from service.learner.encoders.identity import Identity
 from service.learner.encoders.mlp import Mlp
 from service.learner.encoders.residual import Residual
 from service.learner.episodes import Support
 from service.learner.losses import balanced_weights, cross_entropy
-from service.learner.meta_model import Adapted, MetaModel, adapt, adapted_shapes, fold, initial_params, predict
+from service.learner.meta_model import Adapted, MetaModel, adapt, adapted_shapes, fold, initial_params, predict, require_fitting
 from service.learner.parameters import Params
 from service.learner.recipe import Recipe, Scope
 from tests.learner.tasks import distance, labels_of, random_support
@@ -230,3 +231,9 @@ def test_the_shapes_that_adapting_leaves_are_known_before(scope: Scope) -> None:
     some = tiny_model(ALL_ON_GROUP_NORM[0], Recipe(scope=scope, step_size=0.01, steps_default=1, steps_max=1))
     left = adapt(some, task(), 1).params
     assert adapted_shapes(some, len(SHOTS)) == {name: value.shape for name, value in left.items()}
+
+
+def test_moving_a_body_that_is_not_there_is_refused_and_moving_its_head_too_is_not() -> None:
+    with pytest.raises(ValueError, match=r"nothing to move; use scope = 'head'"):
+        require_fitting(Identity(6), Recipe(scope="body"))
+    require_fitting(Identity(6), Recipe(scope="all"))
