@@ -21,8 +21,9 @@ T = TypeVar("T")
 
 
 async def warm_up(served: Served, worker: DeviceWorker) -> None:
-    """Adapt to made-up inputs and ask one query, then many: one alone, and as many more as make the device compute in another way."""
-    tasks = [_made_up(served.model) for _ in range(1 + worker.company(served.model))]
+    """Adapt to made-up inputs and ask one query, then many: for one alone, and for as many more as are computed in another way."""
+    # Twice as many: some of them may share the first one's batch.
+    tasks = [_made_up(served.model) for _ in range(1 + 2 * worker.company(served.model))]
     fitted = await _all(worker.adapt(served.model, task, NOBODY) for task in tasks)
     for count in SIZES:
         queries = tasks[0].support.inputs[:1].expand(count, *served.model.encoder.input_shape)
