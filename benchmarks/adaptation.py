@@ -28,6 +28,7 @@ from service.learner.encoders.conv4 import Conv4
 from service.learner.episodes import ClassInputs, Episode, EpisodeShape, sample_episode
 from service.learner.meta_model import MetaModel, as_served, initial_params
 from service.learner.presets import PRESETS
+from service.runtime.device import claim_device
 
 CELLS = tuple(EpisodeShape(way, (shot, shot), 3) for way, shot in ((5, 1), (5, 5), (20, 5), (100, 5)))
 WAITING = (1, 8, 64)
@@ -163,11 +164,8 @@ def main(  # noqa: PLR0913 - a command has as many options as it has
     waiting: Annotated[list[int] | None, typer.Option(help="Only these numbers of waiting tasks.")] = None,
 ) -> None:
     """Compare, then measure; some minutes for a small encoder."""
-    torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
     subject, (libraries, absent) = find_subject(model_store, model), installed()
-    clock = Clock(torch.device(device), rounds, seconds, patience)
+    clock = Clock(claim_device(device, threads=threads), rounds, seconds, patience)
     bench = Bench(unseen_classes(subject, data_root)["upright"], libraries, clock)
     shapes = [shape for shape in CELLS if not cell or named(shape) in cell]
     result = {

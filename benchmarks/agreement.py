@@ -41,7 +41,7 @@ class Reference:
     def telling(cls, model: MetaModel, episode: Episode, steps: int) -> "Reference":
         """Adapt to an episode whose steps matter; raises DisagreementError when they move too little to tell whether they were taken."""
         before, after = (_logits(model, adapt(model, episode.support, count).params, episode.queries) for count in (0, steps))
-        move = _gap(before, after)
+        move = gap_between(before, after)
         if move < TOLERANCE:
             raise DisagreementError(f"expected a task that {steps} steps move, but its logits moved by {move:.1e} of their norm")
         return cls(model, episode, after, min(TOLERANCE, OF_THE_MOVE * move))
@@ -53,7 +53,7 @@ class Reference:
             DisagreementError: a query gets another label, or its logits differ by more than is allowed.
         """
         found = _logits(self.model, moved_to(adapted, torch.device("cpu")), self.episode.queries)
-        gap = _gap(found, self.expected)
+        gap = gap_between(found, self.expected)
         if not gap <= self.allowed:
             raise DisagreementError(f"{name}: expected logits within {self.allowed:.1e} of the reference's norm, got {gap:.1e}")
         # Two classes that score alike may change places.
@@ -84,5 +84,6 @@ def _logits(model: MetaModel, adapted: Params, queries: Tensor) -> Tensor:
         return heads.logits(adapted, model.embed(queries, {**model.params, **adapted}), heads.scale(model.params))
 
 
-def _gap(found: Tensor, expected: Tensor) -> float:
+def gap_between(found: Tensor, expected: Tensor) -> float:
+    """Give how far a tensor is from the expected one, as a share of that one's norm."""
     return float((found - expected).norm() / expected.norm())

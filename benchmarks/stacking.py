@@ -15,15 +15,16 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from benchmarks.agreement import DisagreementError, gap_between
 from benchmarks.stopwatch import Clock, Entrant, medians
 from benchmarks.subject import RESULTS, SEED, find_subject, machine
 from service.learner.encoders.conv4 import Conv4
 from service.learner.episodes import ClassInputs, EpisodeShape, sample_episode
 from service.learner.meta_model import MetaModel, as_served, initial_params
-from service.learner.parameters import squared_distance
 from service.learner.recipe import Recipe
 from service.registry.read import find
 from service.runtime.bodies import STACKING, Stacking
+from service.runtime.device import claim_device
 from service.runtime.engine import Engine, Fitted
 from service.runtime.tasks import AdaptTask, PredictTask
 from service.training.sources.omniglot import omniglot
@@ -101,19 +102,18 @@ def tasks_of(model: MetaModel, drawings: ClassInputs) -> list[AdaptTask]:
 
 
 def _gap(one: Fitted, other: Fitted) -> float:
-    """Give how far two ways to adapt come apart, as a share of the weights' norm."""
-    params, others = one.adapted.params, other.adapted.params
-    zeros = {name: torch.zeros_like(value) for name, value in params.items()}
-    return float(f"{float((squared_distance(params, others) / squared_distance(params, zeros)).sqrt()):.1e}")
+    """Give how far the weights of two ways to adapt come apart."""
+    expected, found = (torch.cat([each.adapted.params[name].flatten() for name in one.adapted.params]) for each in (one, other))
+    return float(f"{gap_between(found, expected):.1e}")
 
 
 def _agreed(gap: float) -> float:
-    """Refuse to time what does not agree; raises ValueError.
+    """Refuse to time what does not agree; raises DisagreementError.
 
     The median is asked: a rectifier whose input is nothing but rounding may be open in one and closed in the other.
     """
     if gap > 1e-6:
-        raise ValueError(f"expected the same weights to 1e-6 of their norm, got {gap:.1e}")
+        raise DisagreementError(f"expected the same weights to 1e-6 of their norm, got {gap:.1e}")
     return gap
 
 
@@ -126,10 +126,7 @@ def main(
     patience: Annotated[float, typer.Option(help="For both ways of a cell; three rounds are taken whatever they cost.")] = 30.0,
 ) -> None:
     """Compare, measure, write and print; about five minutes."""
-    torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    clock, rows = Clock(torch.device(device), rounds, seconds, patience), list[dict[str, Any]]()
+    clock, rows = Clock(claim_device(device, threads=threads), rounds, seconds, patience), list[dict[str, Any]]()
     room = STACKING[clock.device.type].room_bytes
     engines = {
         APART: Engine(clock.device, stacking=Stacking(10**9, 10**9, kernels=True, room_bytes=room)),

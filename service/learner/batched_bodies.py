@@ -64,10 +64,11 @@ def kept_bytes(encoder: Encoder, scope: Scope) -> int:
         learned = encoder.initial(torch.Generator())
         params = {**learned, **trainable(moved_body(encoder, scope, learned))}
         # What is kept whatever passes, the parameters say, is left out.
-        return _kept(encoder, params, 3) - _kept(encoder, params, 2)
+        return saved_bytes(encoder, params, 3) - saved_bytes(encoder, params, 2)
 
 
-def _kept(encoder: Encoder, params: Params, inputs: int) -> int:
+def saved_bytes(encoder: Encoder, params: Params, inputs: int) -> int:
+    """Give the bytes that a pass of so many inputs keeps for the pass back."""
     sizes: list[int] = []
 
     def keep(saved: Tensor) -> Tensor:

@@ -15,6 +15,10 @@ class Support:
     labels: Tensor
     way: int
 
+    def on(self, device: torch.device) -> "Support":
+        """Give the same examples on a device."""
+        return replace(self, inputs=self.inputs.to(device), labels=self.labels.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class Episode:

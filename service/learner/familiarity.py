@@ -46,11 +46,10 @@ def reaches(batch: TaskBatch, expected: float | None) -> list[float | None]:
     set shows: examples of classes with two or more. A query is farther away than the spread, since a mean of n examples is
     itself off by a share of 1/n. None for a task that shows nothing when nothing is expected.
     """
-    own = batch.targets.sum(dim=2)
     centres = torch.bmm(batch.targets, batch.centres())
-    scattered = ((batch.inputs - centres).square().sum(dim=2) * own).sum(dim=1)
+    scattered = ((batch.inputs - centres).square().sum(dim=2) * batch.own).sum(dim=1)
     inaccuracy = (batch.shots.reciprocal() * ~batch.absent).sum(dim=1) / (~batch.absent).sum(dim=1)
-    told = torch.stack([scattered, own.sum(dim=1), inaccuracy], dim=1).tolist()
+    told = torch.stack([scattered, batch.own.sum(dim=1), inaccuracy], dim=1).tolist()
     return [_reach(*each, way=way, expected=expected) for each, way in zip(told, batch.ways, strict=True)]
 
 

@@ -58,7 +58,7 @@ def bodies_start(learner: Learner, batch: TaskBatch) -> Start:
     """Begin tasks whose inner loop moves encoder parameters side by side, each of which has its own, stacked."""
     like = next(iter(learner.params.values()))
     targets, weights = batch.targets.to(like.dtype), batch.weights().to(like.dtype)
-    return _MovingBody(learner, batch.with_own(batch.inputs), batch.with_own(batch.labels), targets, weights, batch.absent).start()
+    return _MovingBody(learner, batch.inputs, batch.labels, targets, weights, batch.absent).start()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from service.learner.episodes import Support
 
 @dataclass(frozen=True, slots=True)
 class TaskBatch:
-    """T support sets.
+    """T support sets, those of fewer examples padded by their own first one: what is new might overflow where their own do not.
 
     Attributes:
         ways: how many classes each task has, or numbers, for a regression.
-        inputs: [T, N, ...], embeddings or what an encoder reads, zeros after a task's own.
-        labels: [T, N] int64, 0 after a task's own; targets [T, N, outputs] of a regression, zeros after them.
+        inputs: [T, N, ...], embeddings or what an encoder reads.
+        labels: [T, N] int64; targets [T, N, outputs] of a regression.
         own: [T, N], whether an example is the task's.
         targets: [T, N, W], one-hot, zeros after a task's own; the labels of a regression.
         absent: [T, W], whether a class is none of the task's.
@@ -36,12 +36,10 @@ class TaskBatch:
     def of(cls, supports: Sequence[Support]) -> "TaskBatch":
         """Put support sets, their inputs [N_t, ...], side by side."""
         ways, device = [support.way for support in supports], supports[0].inputs.device
-        sizes = torch.tensor([len(support.labels) for support in supports], device=device)
-        labels, inputs = (
-            _side_by_side([support.labels for support in supports]),
-            _side_by_side([support.inputs for support in supports]),
-        )
-        own = torch.arange(labels.shape[1], device=device) < sizes.unsqueeze(1)
+        counts = [len(support.labels) for support in supports]
+        own = torch.arange(max(counts), device=device) < torch.tensor(counts, device=device).unsqueeze(1)
+        labels = _side_by_side([support.labels for support in supports], own)
+        inputs = _side_by_side([support.inputs for support in supports], own)
         absent = torch.arange(max(ways), device=device) >= torch.tensor(ways, device=device).unsqueeze(1)
         return cls(tuple(ways), inputs, labels, own, _targets(labels, own, max(ways), inputs), absent)
 
@@ -61,11 +59,6 @@ class TaskBatch:
         way = (~self.absent).sum(dim=1, keepdim=True)
         return self.of_own_class(1 / (way * self.shots))
 
-    def with_own(self, values: Tensor) -> Tensor:
-        """Give values [T, N, ...] of examples with each task's first one in place of the zeros: no number is there that is not its own."""
-        places = torch.arange(self.own.shape[1], device=self.own.device) * self.own
-        return values[torch.arange(len(values), device=self.own.device).unsqueeze(1), places]
-
     def standardised(self) -> "TaskBatch":
         """Give the same tasks with embeddings that each task's own examples standardise."""
         seen, _, _ = heads.standardised(self.inputs, self.weights())
@@ -84,7 +77,9 @@ def _targets(labels: Tensor, own: Tensor, widest: int, inputs: Tensor) -> Tensor
     return F.one_hot(labels, widest).to(dtype) * own.unsqueeze(2)
 
 
-def _side_by_side(values: Sequence[Tensor]) -> Tensor:
-    """Put tensors [N_t, ...] side by side, zeros after the shorter ones: [T, N, ...]."""
-    alike = all(len(each) == len(values[0]) for each in values)
-    return torch.stack(list(values)) if alike else pad_sequence(list(values), batch_first=True)
+def _side_by_side(values: Sequence[Tensor], own: Tensor) -> Tensor:
+    """Put tensors [N_t, ...] side by side, the first row of the shorter ones again where none is their own: [T, N, ...]."""
+    if all(len(each) == own.shape[1] for each in values):
+        return torch.stack(list(values))
+    padded = pad_sequence(list(values), batch_first=True)
+    return torch.where(own.view(*own.shape, *[1] * (padded.dim() - 2)), padded, padded[:, :1])

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from service.learner.batched_bodies import adapt_bodies, embed_bodies, kept_bytes
-from service.learner.episodes import Support
 from service.learner.meta_model import Adapted, MetaModel, adapt, body_shapes
 from service.learner.parameters import moved_to
 from service.learner.starts import moved_body
@@ -84,7 +83,7 @@ class Bodies:
 
     def _adapt(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Adapted]:
         """Adapt to tasks of one number of steps and about one size."""
-        supports, steps = [self._here(task.support) for task in tasks], tasks[0].steps
+        supports, steps = [task.support.on(self._device) for task in tasks], tasks[0].steps
         room = self._room(model, inputs=model.recipe.views * max(len(support.labels) for support in supports))
         if min(len(tasks), room) < self._stacking.adapt_from:
             return [adapt(model, support, steps) for support in supports]
@@ -127,9 +126,6 @@ class Bodies:
             return 0
         numbers = COPIES * sum(value.nbytes for value in moved)
         return self._stacking.room_bytes // (inputs * kept_bytes(model.encoder, model.recipe.scope) + numbers)
-
-    def _here(self, support: Support) -> Support:
-        return replace(support, inputs=support.inputs.to(self._device), labels=support.labels.to(self._device))
 
 
 def _alike(task: AdaptTask) -> tuple[int, ...]:

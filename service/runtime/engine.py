@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import compress
 
@@ -55,7 +55,7 @@ class Engine:
 
     def company(self, model: MetaModel) -> int:
         """Give how many tasks at once are computed in another way than one alone, for a warm-up; 0 where that makes no difference."""
-        return self._bodies.company(model) if model.recipe.moves_body else 0
+        return self._bodies.company(model)
 
     def adapt(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Fitted | AdaptationDivergedError]:
         """Adapt one meta-model to several support sets; one that diverges is an error in its place."""
@@ -110,7 +110,7 @@ class Engine:
         return [_fitted(*each) for each in zip(adapted, leave_one_out_accuracies(alike), known, strict=True)]
 
     def _adapt_alone(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Adapted]:
-        return [adapt(model, self._here(task.support), task.steps) for task in tasks]
+        return [adapt(model, task.support.on(self._device), task.steps) for task in tasks]
 
     def _leave_one_out(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[float | None]:
         """Tell it before any inner step; None, and no pass of the encoder, where no class has two examples, and for a regression."""
@@ -130,9 +130,6 @@ class Engine:
         """Put embeddings [views, N, D] in the place of a task's inputs, view by view."""
         labels = task.support.labels.to(self._device)
         return Support(embedded.flatten(0, 1), labels.repeat(len(embedded)) if len(embedded) > 1 else labels, task.support.way)
-
-    def _here(self, support: Support) -> Support:
-        return replace(support, inputs=support.inputs.to(self._device), labels=support.labels.to(self._device))
 
     def _rank(self, model: MetaModel, asked: Sequence[tuple[PredictTask, Tensor]]) -> list[Ranked | UnusableVectorError]:
         wanted = [Asked(embedded, len(task.params["head.bias"]), task.top, task.temperature) for task, embedded in asked]
@@ -154,7 +151,7 @@ class Engine:
     def _embed_supports(self, model: MetaModel, tasks: Sequence[AdaptTask]) -> list[Tensor]:
         """Embed support sets before any inner step: [views, N, D] each; one by one where each has moments of its own."""
         if model.encoder.norm == "task":
-            return [model.embed_support(self._here(task.support)).unsqueeze(0) for task in tasks]
+            return [model.embed_support(task.support.on(self._device)).unsqueeze(0) for task in tasks]
         return self._embed(model, [task.support.inputs for task in tasks], views=model.recipe.views)
 
     def _embed(self, model: MetaModel, groups: Sequence[Tensor], *, views: int = 1) -> list[Tensor]:

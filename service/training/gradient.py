@@ -66,8 +66,9 @@ def gradient(options: TrainOptions, tasks: Tasks, params: Params, step: int, *, 
 
 
 def _episode_on(device: torch.device, episode: Episode) -> Episode:
-    support = replace(episode.support, inputs=episode.support.inputs.to(device), labels=episode.support.labels.to(device))
-    return replace(episode, support=support, queries=episode.queries.to(device), query_labels=episode.query_labels.to(device))
+    return replace(
+        episode, support=episode.support.on(device), queries=episode.queries.to(device), query_labels=episode.query_labels.to(device)
+    )
 
 
 def _batch_on(device: torch.device, batch: Batch) -> Batch:
